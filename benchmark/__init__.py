@@ -1,0 +1,1 @@
+"""The harness of Leakboard: it plays the audit game, runs plugins and computes every figure."""
