@@ -1,0 +1,59 @@
+"""A node of the plan: one piece of work, named by the digest of all that determines its result."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+__all__ = ["Node", "canonical_json", "digest"]
+
+
+def canonical_json(value: Any) -> str:
+    """JSON with sorted keys and no spaces: equal values give equal text.
+
+    Raises
+    ------
+    TypeError
+        For what JSON cannot say, NaN and infinity included (as ValueError).
+    """
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+
+
+def digest(value: Any) -> str:
+    """SHA-256 of the canonical JSON of ``value``, as 64 hexadecimal digits."""
+    return hashlib.sha256(canonical_json(value).encode()).hexdigest()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Node:
+    """One piece of work.
+
+    Parameters
+    ----------
+    key : str
+        64 hexadecimal digits: digest of kind, spec and the keys in ``needs``; never of host, time or engine.
+    kind : str
+        What is done: ``dataset``, ``features``, ``game``, ``fit``, ``embed``, ``attack`` or ``utility``.
+    label : str
+        The same for people, as in ``k_same(k=5) on digits/pixels, seed 0``.
+    spec : mapping
+        All that the work depends on besides ``needs``, as JSON values.
+    needs : tuple of str
+        Keys of the nodes whose artifacts it reads; it runs when all of them have finished well.
+    time_s, memory_mb : float, int
+        Limits. Not part of the key.
+    gpu : float
+        Share of a GPU that it wants when there is one, 0 for none. Not part of the key.
+    """
+
+    key: str
+    kind: str
+    label: str
+    spec: Mapping[str, Any]
+    needs: tuple[str, ...] = ()
+    time_s: float = 600.0
+    memory_mb: int = 4096
+    gpu: float = 0.0
