@@ -1,0 +1,242 @@
+"""Suite files: what to run, in one YAML file that is validated before anything runs.
+
+A plugin is named by a string or by a mapping with ``name`` and, where wanted, ``params`` (fixed values), ``grid`` (lists
+of values, all combinations of which are run) and ``space`` (``image`` or ``feature``, the records it is to work on). A
+dataset's entry also says which ``features`` it is looked at in, how large the ``game`` is, and which ``subset`` of a
+large dataset to use.
+"""
+
+from __future__ import annotations
+
+import difflib
+import itertools
+from collections.abc import Mapping
+from importlib import resources
+from pathlib import Path
+from typing import Annotated, Any
+
+import yaml
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+
+from benchmark.contracts import Kind, LeakboardError
+
+__all__ = [
+    "DatasetEntry",
+    "GameRules",
+    "PerturbationEntry",
+    "PluginEntry",
+    "Suite",
+    "SuiteError",
+    "built_in_suites",
+    "load_suite",
+]
+
+
+class SuiteError(LeakboardError):
+    """A suite file that cannot be used; the message names file, key and what is allowed."""
+
+
+class _Model(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+
+def _named(value: Any) -> Any:
+    """A bare string stands for a plugin with default parameters."""
+    return {"name": value} if isinstance(value, str) else value
+
+
+class PluginEntry(_Model):
+    """A plugin, its parameters and, with ``grid``, the combinations of parameters to run."""
+
+    name: str = Field(min_length=1)
+    params: dict[str, Any] = {}
+    grid: dict[str, list[Any]] = {}
+    space: Kind | None = None
+
+    def combinations(self) -> list[dict[str, Any]]:
+        """Parameters of each run: ``params`` with every combination of ``grid``."""
+        values = itertools.product(*self.grid.values())
+        return [{**self.params, **dict(zip(self.grid, v, strict=True))} for v in values]
+
+
+class PerturbationEntry(PluginEntry):
+    """A perturbation of the test records, at some severities (default: all)."""
+
+    severities: list[int] | None = None
+
+
+class GameRules(_Model):
+    """Sizes of the sets that the game draws, in records; None for the default share of the pool.
+
+    ``test`` is drawn from the dataset's official test split where there is one. Where the dataset has identities, whole
+    identities are drawn until the size is reached.
+    """
+
+    candidates: int | None = Field(None, ge=8)
+    auxiliary: int | None = Field(None, ge=2)
+    holdout: int | None = Field(None, ge=2)
+    validation: int | None = Field(None, ge=1)
+    test: int | None = Field(None, ge=2)
+
+
+class Subset(_Model):
+    """How many records of a large dataset to use, drawn at random (whole identities where there are any)."""
+
+    pool: int | None = Field(None, ge=16)
+    test: int | None = Field(None, ge=2)
+
+
+Entry = Annotated[PluginEntry, BeforeValidator(_named)]
+
+
+class DatasetEntry(_Model):
+    """A dataset and how it is used."""
+
+    name: str = Field(min_length=1)
+    params: dict[str, Any] = {}
+    label: str | None = None
+    features: list[Entry] | None = None
+    game: GameRules = GameRules()
+    subset: Subset | None = None
+
+
+class Limits(_Model):
+    """Limits of every node, in place of what the plugins ask for."""
+
+    time_s: float | None = Field(None, gt=0)
+    memory_mb: int | None = Field(None, ge=64)
+
+
+def _seeds(value: Any) -> Any:
+    """A number stands for the seeds below it."""
+    if isinstance(value, int) and not isinstance(value, bool):
+        if value < 1:
+            raise ValueError("must be at least 1")
+        return list(range(value))
+    return value
+
+
+class Suite(_Model):
+    """A validated suite file."""
+
+    name: str = Field(pattern=r"^[a-z0-9][a-z0-9._-]*$")
+    description: str = ""
+    seeds: Annotated[list[Annotated[int, Field(ge=0)]], BeforeValidator(_seeds), Field(min_length=1)]
+    datasets: list[Annotated[DatasetEntry, BeforeValidator(_named)]] = Field(min_length=1)
+    methods: list[Entry] = []
+    attacks: list[Entry] = []
+    utilities: list[Entry] = []
+    perturbations: list[Annotated[PerturbationEntry, BeforeValidator(_named)]] = []
+    game: GameRules = GameRules()
+    confidence: float = Field(0.95, gt=0.5, lt=1)
+    limits: Limits = Limits()
+
+    def with_seeds(self, n: int) -> Suite:
+        """The same suite with seeds 0 … n−1."""
+        return self.model_copy(update={"seeds": list(range(n))})
+
+    def text(self) -> str:
+        """The suite as YAML, defaults left out."""
+        return yaml.safe_dump(self.model_dump(exclude_defaults=True), sort_keys=False, allow_unicode=True)
+
+
+def built_in_suites() -> dict[str, Path]:
+    """Name → file of the suites that come with the project."""
+    folder = resources.files("benchmark") / "suites"
+    return {Path(str(f)).stem: Path(str(f)) for f in sorted(folder.iterdir(), key=str) if str(f).endswith(".yaml")}
+
+
+def load_suite(name_or_file: str) -> Suite:
+    """Read and validate a suite: a built-in one by its name, or a YAML file by its path.
+
+    Raises
+    ------
+    SuiteError
+        For an unknown name, an unreadable file, broken YAML, an unknown key or a value that is not allowed.
+    """
+    path = _locate(name_or_file)
+    try:
+        raw = yaml.load(path.read_text(encoding="utf-8"), Loader=_StrictLoader)
+    except (OSError, UnicodeDecodeError) as error:
+        raise SuiteError(f"cannot read suite {path}: {error}") from error
+    except yaml.YAMLError as error:
+        raise SuiteError(f"{path} is not valid YAML: {error}") from error
+    if not isinstance(raw, Mapping):
+        raise SuiteError(f"{path} must hold a mapping with the keys {', '.join(Suite.model_fields)}.")
+    try:
+        return Suite(**{str(k): v for k, v in raw.items()})
+    except ValidationError as error:
+        raise SuiteError(_explain(path, error)) from error
+
+
+class _StrictLoader(yaml.SafeLoader):
+    """Refuses a key given twice, which YAML's loader would silently overwrite."""
+
+
+def _mapping_without_duplicates(loader: yaml.SafeLoader, node: yaml.MappingNode) -> dict[Any, Any]:
+    seen = set()
+    for key_node, _ in node.value:
+        key = loader.construct_object(key_node)
+        if key in seen:
+            raise yaml.constructor.ConstructorError(
+                None, None, f"key {key!r} is given twice", key_node.start_mark
+            )
+        seen.add(key)
+    return loader.construct_mapping(node, deep=True)
+
+
+_StrictLoader.add_constructor(yaml.resolver.BaseResolver.DEFAULT_MAPPING_TAG, _mapping_without_duplicates)
+
+
+def _locate(name_or_file: str) -> Path:
+    known = built_in_suites()
+    if name_or_file in known:
+        return known[name_or_file]
+    path = Path(name_or_file)
+    if path.is_file():
+        return path
+    if path.suffix in (".yaml", ".yml") or "/" in name_or_file:
+        raise SuiteError(f"no suite file at {path}. Built-in suites: {', '.join(known)}.")
+    near = difflib.get_close_matches(name_or_file, known, n=1, cutoff=0.5)
+    hint = f"Did you mean {near[0]!r}? " if near else ""
+    raise SuiteError(
+        f"unknown suite {name_or_file!r}. {hint}Built-in suites: {', '.join(known)}. "
+        "A file of your own is given by its path, as in `--suite ./mine.yaml`."
+    )
+
+
+def _explain(path: Path, error: ValidationError) -> str:
+    lines = [f"{path} cannot be used:"]
+    for problem in error.errors():
+        where = ".".join(str(p) for p in problem["loc"] if not str(p).startswith("function-"))
+        if problem["type"] == "extra_forbidden":
+            allowed = _fields_at(problem["loc"][:-1])
+            near = difflib.get_close_matches(str(problem["loc"][-1]), allowed, n=1, cutoff=0.5)
+            hint = f" Did you mean {near[0]!r}?" if near else ""
+            lines.append(f"  {where}: unknown key.{hint} Allowed: {', '.join(allowed)}.")
+        elif problem["type"] == "missing":
+            lines.append(f"  {where}: missing. Every suite needs it.")
+        else:
+            message = problem["msg"][:1].lower() + problem["msg"][1:]
+            lines.append(f"  {where}: {message}. Got {problem['input']!r}.")
+    return "\n".join(lines)
+
+
+_SECTIONS: Mapping[str, type[_Model]] = {
+    "datasets": DatasetEntry,
+    "features": PluginEntry,
+    "game": GameRules,
+    "subset": Subset,
+    "limits": Limits,
+    "methods": PluginEntry,
+    "attacks": PluginEntry,
+    "utilities": PluginEntry,
+    "perturbations": PerturbationEntry,
+}
+
+
+def _fields_at(location: tuple[int | str, ...]) -> list[str]:
+    """Names of the keys allowed in the section where an unknown one was met."""
+    sections = [str(p) for p in location if str(p) in _SECTIONS]
+    model = _SECTIONS[sections[-1]] if sections else Suite
+    return list(model.model_fields)
