@@ -286,7 +286,8 @@ class Info:
     """Who a plugin is.
 
     ``name`` is what suites call it; ``version`` is raised whenever results change, for it is part of every key;
-    ``extra`` names the optional extra of its distribution that has to be installed.
+    ``extra`` names the optional extra of its distribution that has to be installed; ``places`` names the parameters that
+    only say where files lie, which therefore are no part of keys (the files' content is, by ``fingerprint``).
     """
 
     name: str
@@ -294,6 +295,7 @@ class Info:
     summary: str
     citation: str = ""
     extra: str | None = None
+    places: frozenset[str] = frozenset()
     resources: Resources = Resources()
 
 
@@ -404,6 +406,10 @@ class Dataset(Plugin):
 
 class FeatureExtractor(Plugin):
     """Turns images into feature vectors, each record on its own."""
+
+    def fingerprint(self) -> str:
+        """A digest of files that it reads besides its package (a checkpoint); empty when there are none."""
+        return ""
 
     @abstractmethod
     def extract(self, images: np.ndarray, context: Context) -> np.ndarray:
