@@ -214,8 +214,14 @@ def _check_data(data: np.ndarray) -> None:
 
 def _check_integers(name: str, array: np.ndarray, n: int) -> None:
     if not isinstance(array, np.ndarray) or array.dtype != np.int64 or array.shape != (n,):
-        got = f"{array.dtype} {array.shape}" if isinstance(array, np.ndarray) else type(array).__name__
-        raise InvalidRecords(f"{name} must be int64 of shape ({n},), one for each record. Got {got} instead.")
+        got = (
+            f"{array.dtype} {array.shape}"
+            if isinstance(array, np.ndarray)
+            else type(array).__name__
+        )
+        raise InvalidRecords(
+            f"{name} must be int64 of shape ({n},), one for each record. Got {got} instead."
+        )
 
 
 # ---------------------------------------------------------------- context
@@ -319,7 +325,9 @@ class Plugin(BaseModel, ABC):
         ValueError
             Here, since a plugin has no variants unless it says so.
         """
-        raise ValueError(f"{cls.info.name!r} has no variants. Got {variant!r} after the slash; write {cls.info.name!r}.")
+        raise ValueError(
+            f"{cls.info.name!r} has no variants. Got {variant!r} after the slash; write {cls.info.name!r}."
+        )
 
 
 # ---------------------------------------------------------------- datasets, features, perturbations
@@ -363,7 +371,9 @@ class DatasetContent:
         counts = np.bincount(self.pool.labels, minlength=len(self.classes))
         empty = [self.classes[i] for i in np.flatnonzero(counts == 0)]
         if empty:
-            raise InvalidRecords(f"every class needs at least one record in the pool. Empty: {', '.join(empty)}.")
+            raise InvalidRecords(
+                f"every class needs at least one record in the pool. Empty: {', '.join(empty)}."
+            )
         if self.test is not None and self.test.data.shape[1:] != self.pool.data.shape[1:]:
             raise InvalidRecords(
                 f"pool and test records must have one shape. Got {self.pool.data.shape[1:]} "
@@ -430,7 +440,9 @@ class Perturbation(Plugin):
     info: ClassVar[PerturbationInfo]
 
     @abstractmethod
-    def apply(self, records: Records, severity: int, rng: np.random.Generator, reference: Records) -> Records:
+    def apply(
+        self, records: Records, severity: int, rng: np.random.Generator, reference: Records
+    ) -> Records:
         """Corrupt ``records``; scales, where it needs any, come from the real records ``reference``."""
 
 

@@ -173,7 +173,9 @@ def subset_rows(
     if size is None:
         return np.arange(n)
     if size > n:
-        raise GameError(f"the subset asks for {size} records, but the dataset has {n}. Lower it in the suite.")
+        raise GameError(
+            f"the subset asks for {size} records, but the dataset has {n}. Lower it in the suite."
+        )
     return np.sort(_deal(groups, n, [size], rng)[0])
 
 
@@ -216,12 +218,24 @@ def check_answer(answer: object, m: int, n_released: int) -> Scores | Links | Re
 
 
 def _expect_vector(name: str, array: object, m: int, kind: type) -> None:
-    if not isinstance(array, np.ndarray) or array.shape != (m,) or not np.issubdtype(array.dtype, kind):
-        got = f"{array.dtype} {array.shape}" if isinstance(array, np.ndarray) else type(array).__name__
-        raise InvalidAnswer(f"{name} must be {kind.__name__} of shape ({m},), one per candidate. Got {got} instead.")
+    if (
+        not isinstance(array, np.ndarray)
+        or array.shape != (m,)
+        or not np.issubdtype(array.dtype, kind)
+    ):
+        got = (
+            f"{array.dtype} {array.shape}"
+            if isinstance(array, np.ndarray)
+            else type(array).__name__
+        )
+        raise InvalidAnswer(
+            f"{name} must be {kind.__name__} of shape ({m},), one per candidate. Got {got} instead."
+        )
 
 
-def reconstruction_scores(reconstructed: Records, candidates: Records, auxiliary: Records) -> np.ndarray:
+def reconstruction_scores(
+    reconstructed: Records, candidates: Records, auxiliary: Records
+) -> np.ndarray:
     """Scores from reconstructed records: nearness to the nearest one, relative to how near other real records are.
 
     Minus the log of the ratio between the distance to the nearest reconstruction and the distance to the nearest
@@ -232,7 +246,9 @@ def reconstruction_scores(reconstructed: Records, candidates: Records, auxiliary
     to_reconstructed, _ = nearest(candidates.flat(), reconstructed.flat())
     to_auxiliary, _ = nearest(candidates.flat(), auxiliary.flat())
     tiny = 1e-12
-    return np.asarray(np.log(to_auxiliary[:, 0] + tiny) - np.log(to_reconstructed[:, 0] + tiny), dtype=np.float64)
+    return np.asarray(
+        np.log(to_auxiliary[:, 0] + tiny) - np.log(to_reconstructed[:, 0] + tiny), dtype=np.float64
+    )
 
 
 def unit_means(values: np.ndarray, units: np.ndarray) -> np.ndarray:

@@ -65,7 +65,9 @@ class Entry:
             return f"cannot import {self.point.value}: {type(error).__name__}: {error}"
         contract = KINDS[self.kind]
         if not (isinstance(plugin, type) and issubclass(plugin, contract)):
-            return f"{self.point.value} must be a subclass of benchmark.contracts.{contract.__name__}"
+            return (
+                f"{self.point.value} must be a subclass of benchmark.contracts.{contract.__name__}"
+            )
         if not isinstance(getattr(plugin, "info", None), Info):
             return f"{self.point.value} must have a class attribute `info`, an Info"
         if plugin.info.name != self.name:
@@ -87,7 +89,9 @@ class Entry:
             With the reason and where the plugin comes from.
         """
         if isinstance(self._loaded, str):
-            raise Unavailable(f"{self.kind[:-1]} {self.name!r} of {self.distribution}: {self._loaded}")
+            raise Unavailable(
+                f"{self.kind[:-1]} {self.name!r} of {self.distribution}: {self._loaded}"
+            )
         return self._loaded
 
 

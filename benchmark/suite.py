@@ -121,7 +121,9 @@ class Suite(_Model):
 
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9._-]*$")
     description: str = ""
-    seeds: Annotated[list[Annotated[int, Field(ge=0)]], BeforeValidator(_seeds), Field(min_length=1)]
+    seeds: Annotated[
+        list[Annotated[int, Field(ge=0)]], BeforeValidator(_seeds), Field(min_length=1)
+    ]
     datasets: list[Annotated[DatasetEntry, BeforeValidator(_named)]] = Field(min_length=1)
     methods: list[Entry] = []
     attacks: list[Entry] = []
@@ -137,13 +139,19 @@ class Suite(_Model):
 
     def text(self) -> str:
         """The suite as YAML, defaults left out."""
-        return yaml.safe_dump(self.model_dump(exclude_defaults=True), sort_keys=False, allow_unicode=True)
+        return yaml.safe_dump(
+            self.model_dump(exclude_defaults=True), sort_keys=False, allow_unicode=True
+        )
 
 
 def built_in_suites() -> dict[str, Path]:
     """Name → file of the suites that come with the project."""
     folder = resources.files("benchmark") / "suites"
-    return {Path(str(f)).stem: Path(str(f)) for f in sorted(folder.iterdir(), key=str) if str(f).endswith(".yaml")}
+    return {
+        Path(str(f)).stem: Path(str(f))
+        for f in sorted(folder.iterdir(), key=str)
+        if str(f).endswith(".yaml")
+    }
 
 
 def load_suite(name_or_file: str) -> Suite:
@@ -162,7 +170,9 @@ def load_suite(name_or_file: str) -> Suite:
     except yaml.YAMLError as error:
         raise SuiteError(f"{path} is not valid YAML: {error}") from error
     if not isinstance(raw, Mapping):
-        raise SuiteError(f"{path} must hold a mapping with the keys {', '.join(Suite.model_fields)}.")
+        raise SuiteError(
+            f"{path} must hold a mapping with the keys {', '.join(Suite.model_fields)}."
+        )
     try:
         return Suite(**{str(k): v for k, v in raw.items()})
     except ValidationError as error:
@@ -185,7 +195,9 @@ def _mapping_without_duplicates(loader: yaml.SafeLoader, node: yaml.MappingNode)
     return loader.construct_mapping(node, deep=True)
 
 
-_StrictLoader.add_constructor(yaml.resolver.BaseResolver.DEFAULT_MAPPING_TAG, _mapping_without_duplicates)
+_StrictLoader.add_constructor(
+    yaml.resolver.BaseResolver.DEFAULT_MAPPING_TAG, _mapping_without_duplicates
+)
 
 
 def _locate(name_or_file: str) -> Path:
