@@ -1,0 +1,646 @@
+"""Lower bounds on the epsilon of differential privacy, from guesses about who was a member.
+
+Every bound here holds with probability ``confidence`` over the game's fair coins: on scores that
+know nothing it exceeds 0 at most as often as its level. Whatever was chosen by looking at the
+coins (a threshold, a number of guesses) must be paid for; the functions that take scores do so.
+"""
+
+from math import inf, log
+from statistics import NormalDist
+
+import numpy as np
+from scipy.optimize import brentq
+from scipy.special import betaincinv, gammaln, log_ndtr, ndtr, ndtri
+
+from benchmark.statistics.estimate import (
+    check_count,
+    check_probability,
+    check_scores,
+    lower_bound,
+    unresolved,
+)
+from benchmark.statistics.intervals import clopper_pearson
+
+_NORMAL = NormalDist()
+
+GUESS_FRACTIONS = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0)
+"""Shares of the candidates that are guessed, fixed before any audit."""
+
+
+def _percent(confidence):
+    return f"{100 * confidence:g} % confidence"
+
+
+# --- One run -------------------------------------------------------------------------------------
+
+
+def one_run_p_value(epsilon, guesses_right, guesses_made, n_coins, delta=0.0):
+    """Bound on the probability of so many right guesses under (epsilon, delta)-DP.
+
+    Parameters
+    ----------
+    epsilon : float, at least 0
+    guesses_right, guesses_made, n_coins : int
+        ``0 <= guesses_right <= guesses_made <= n_coins``.
+    delta : float in [0, 1], default=0.0
+
+    Returns
+    -------
+    float
+        min(1, beta + 2 m delta alpha), with beta = Pr[Bin(r, q) >= v], alpha the maximum over i of
+        Pr[v > Bin(r, q) >= v - i] / i, and q = e^epsilon / (1 + e^epsilon).
+
+    References
+    ----------
+    Steinke, Nasr and Jagielski (2023), arXiv 2305.08846, theorem 5.2 and algorithm 1.
+    """
+    law = _guess_law(guesses_made)(epsilon)
+    return _one_run_p(law, guesses_right, n_coins, delta)
+
+
+def _guess_law(guesses):
+    """Return epsilon -> the law of the number of right guesses, (r + 1,), normalised."""
+    k = np.arange(guesses + 1)
+    log_choose = gammaln(guesses + 1.0) - gammaln(k + 1.0) - gammaln(guesses - k + 1.0)
+
+    def law(epsilon):
+        weights = log_choose - (guesses - k) * epsilon  # log q = epsilon + log(1 - q)
+        return np.exp(weights - guesses * np.log1p(np.exp(-epsilon)))
+
+    return law
+
+
+def _one_run_p(law, right, n_coins, delta):
+    tail = law[right:].sum()
+    if delta == 0 or right == 0:
+        return float(min(tail, 1.0))
+    windows = np.cumsum(law[right - 1 :: -1]) / np.arange(1, right + 1)
+    return float(min(tail + 2 * n_coins * delta * windows.max(), 1.0))
+
+
+def one_run_epsilon(guesses_right, guesses_made, n_coins, delta=0.0, confidence=0.95):
+    """Lower bound on epsilon from one training run.
+
+    Each of m fair, independent coins decides whether a record (or an identity) is a member. The
+    attacker guesses r of them, abstaining on the rest, and gets v right. The number of guesses must
+    be fixed without looking at the coins; see ``one_run_epsilon_from_scores``.
+
+    Parameters
+    ----------
+    guesses_right, guesses_made, n_coins : int
+        ``0 <= guesses_right <= guesses_made <= n_coins``.
+    delta : float in [0, 1), default=0.0
+    confidence : float in (0, 1), default=0.95
+
+    Returns
+    -------
+    float
+        The largest epsilon whose p-value, with that of every smaller one, is at most
+        ``1 - confidence``; 0 if there is none.
+
+    Raises
+    ------
+    ValueError
+        If the counts are not as above.
+
+    References
+    ----------
+    Steinke, Nasr and Jagielski (2023), arXiv 2305.08846.
+
+    Examples
+    --------
+    >>> round(one_run_epsilon(100, 100, 100), 4)
+    3.493
+    """
+    check_count("n_coins", n_coins, 0)
+    check_count("guesses_made", guesses_made, 0, n_coins)
+    check_count("guesses_right", guesses_right, 0, guesses_made)
+    check_probability("confidence", confidence)
+    if not 0 <= delta < 1:
+        raise ValueError(f"delta must be at least 0 and less than 1. Got {delta!r}.")
+    if guesses_right == 0:
+        return 0.0
+    level = 1 - confidence
+    wrong = guesses_made - guesses_right
+    share = float(betaincinv(guesses_right, wrong + 1, level))  # Pr[Bin(r, share) >= v] = level
+    pure = log(share) - np.log1p(-share) if share > 0.5 else 0.0
+    if delta == 0 or pure <= 0:
+        return float(max(pure, 0.0))
+    law = _guess_law(guesses_made)
+
+    def excess(epsilon):
+        return _one_run_p(law(epsilon), guesses_right, n_coins, delta) - level
+
+    if excess(0.0) >= 0:
+        return 0.0
+    if excess(pure) <= 0:  # delta is lost in rounding
+        return float(pure)
+    return float(max(brentq(excess, 0.0, pure, xtol=1e-9), 0.0))
+
+
+def one_run_ceiling(n_guesses, n_coins, delta=0.0, confidence=0.95):
+    """Largest lower bound that this many guesses can certify: all of them right.
+
+    Parameters
+    ----------
+    n_guesses, n_coins : int
+    delta : float in [0, 1), default=0.0
+    confidence : float in (0, 1), default=0.95
+
+    Returns
+    -------
+    float
+    """
+    return one_run_epsilon(n_guesses, n_guesses, n_coins, delta, confidence)
+
+
+def guess_counts(n_coins, fractions=GUESS_FRACTIONS, delta=0.0, confidence=0.95):
+    """Numbers of guesses to try, from the number of coins alone, so fixed in advance.
+
+    Parameters
+    ----------
+    n_coins : int
+    fractions : sequence of float in (0, 1]
+    delta : float in [0, 1), default=0.0
+    confidence : float in (0, 1), default=0.95
+
+    Returns
+    -------
+    list of int
+        Distinct, ascending. A count so small that even without a mistake it would certify nothing
+        after the correction for their number is left out, which the coins have no say in.
+    """
+    if len(fractions) == 0 or not all(0 < f <= 1 for f in fractions):
+        raise ValueError(f"guess_fractions must lie in (0, 1]. Got {tuple(fractions)!r}.")
+    counts = sorted({round(f * n_coins) for f in fractions} - {0})
+    while counts and not one_run_ceiling(
+        counts[0], n_coins, delta, 1 - (1 - confidence) / len(counts)
+    ):
+        counts = counts[1:]
+    return counts
+
+
+def right_guesses(scores, coins, counts, sides="two", seed=0):
+    """Count the right guesses among the most confident ones.
+
+    Parameters
+    ----------
+    scores : array-like of shape (m,)
+    coins : array-like of bool, shape (m,)
+    counts : sequence of int
+        Numbers of guesses r.
+    sides : {"two", "one"}, default="two"
+        "two": the ceil(r/2) highest scores are called members and the floor(r/2) lowest
+        non-members. "one": the r highest are called members.
+    seed : int, default=0
+        Ties are broken by a seeded permutation: the order of the candidates could know the coins.
+
+    Returns
+    -------
+    list of int
+    """
+    scores, coins = check_scores(scores, coins)
+    if sides not in ("two", "one"):
+        raise ValueError(f'sides must be "two" or "one". Got {sides!r}.')
+    shuffle = np.random.default_rng(seed).permutation(coins.size)
+    ranked = coins[shuffle][np.argsort(-scores[shuffle], kind="stable")]
+    members = np.append(0, np.cumsum(ranked))
+    nonmembers = np.append(0, np.cumsum(~ranked[::-1]))
+    high = np.asarray(counts) if sides == "one" else (np.asarray(counts) + 1) // 2
+    return [int(v) for v in members[high] + nonmembers[np.asarray(counts) - high]]
+
+
+def _best_guess_count(scores, coins, bound, fractions, sides, seed, delta, confidence):
+    """Return (epsilon, right, made, number of counts tried), each at the corrected level."""
+    counts = guess_counts(coins.size, fractions, delta, confidence)
+    right = right_guesses(scores, coins, counts, sides, seed)
+    each = 1 - (1 - confidence) / max(len(counts), 1)
+    tried = [
+        (bound(v, r, coins.size, delta, each), v, r) for v, r in zip(right, counts, strict=True)
+    ]
+    best = max(tried, key=lambda entry: entry[0], default=(0.0, 0, 0))
+    return *best, len(counts)
+
+
+def one_run_epsilon_from_scores(
+    scores,
+    coins,
+    delta=0.0,
+    confidence=0.95,
+    guess_fractions=GUESS_FRACTIONS,
+    sides="two",
+    seed=0,
+):
+    """One-run lower bound on epsilon from scores, corrected for choosing the number of guesses.
+
+    Parameters
+    ----------
+    scores : array-like of shape (m,)
+        Finite; higher means more likely a member. One score per coin: where the coin is tossed per
+        identity, combine the records of an identity first.
+    coins : array-like of bool, shape (m,)
+        Fair, independent; True for a member.
+    delta : float in [0, 1), default=0.0
+    confidence : float in (0, 1), default=0.95
+    guess_fractions : sequence of float in (0, 1]
+        Shares of the coins to guess, fixed in advance; Bonferroni over those that ``guess_counts``
+        keeps.
+    sides : {"two", "one"}, default="two"
+        Whether the lowest scores are guessed to be non-members too; see ``right_guesses``.
+    seed : int, default=0
+        For breaking ties.
+
+    Returns
+    -------
+    Estimate
+        The lower bound as ``value`` and ``low``, ``high`` infinite. Unresolved when there are too
+        few coins for any bound above 0.
+
+    References
+    ----------
+    Steinke, Nasr and Jagielski (2023), arXiv 2305.08846.
+    """
+    scores, coins = check_scores(scores, coins)
+    epsilon, right, made, tried = _best_guess_count(
+        scores, coins, one_run_epsilon, guess_fractions, sides, seed, delta, confidence
+    )
+    name = "one-run (Steinke et al. 2023)"
+    method = _describe(name, sides, tried, delta, confidence)
+    if not tried:
+        return unresolved(method, _too_few_coins(coins.size, confidence))
+    return lower_bound(epsilon, f"{method}; best with {right} of {made} guesses right")
+
+
+def _describe(name, sides, tried, delta, confidence):
+    return (
+        f"{name}, {sides}-sided, Bonferroni over {tried} guess counts, "
+        f"delta={delta:g}, {_percent(confidence)}"
+    )
+
+
+def _too_few_coins(n_coins, confidence):
+    return (
+        f"not resolvable: {n_coins} coins cannot certify an epsilon above 0 "
+        f"at {_percent(confidence)}, however well they are guessed"
+    )
+
+
+# --- One run, f-DP -------------------------------------------------------------------------------
+
+
+def one_run_fdp_mu(guesses_right, guesses_made, n_coins, confidence=0.95):
+    """Lower bound on mu from one run, if the mechanism's trade-off curve is Gaussian.
+
+    With p_c the probability of exactly c right guesses, f-DP gives for every i
+    sum_{c >= i} (c/m) p_c <= 1 - f(sum_{c >= i - 1} ((r - c)/m) p_c): a right guess about a
+    uniformly chosen coin becomes a wrong one when that coin is tossed again. Starting from
+    sum_{c >= v} p_c = 1 - confidence and going down, the total mass needed may exceed what there
+    is, r/m; then the curve f is refuted.
+
+    Parameters
+    ----------
+    guesses_right, guesses_made, n_coins : int
+        ``0 <= guesses_right <= guesses_made <= n_coins``, the number of guesses fixed in advance.
+    confidence : float in (0, 1), default=0.95
+
+    Returns
+    -------
+    float
+        The largest mu refuted, to 1e-6 relative; 0 if not even mu = 0 is.
+
+    References
+    ----------
+    Mahloujifar, Melis and Chaudhuri (2024), arXiv 2410.22235, theorem 9 and algorithm 3; with the
+    probabilities scaled by r/m for abstention.
+    """
+    check_count("n_coins", n_coins, 0)
+    check_count("guesses_made", guesses_made, 0, n_coins)
+    check_count("guesses_right", guesses_right, 0, guesses_made)
+    check_probability("confidence", confidence)
+    counts = (guesses_right, guesses_made, n_coins, 1 - confidence)
+    if guesses_right == 0 or not _gaussian_refuted(0.0, *counts):
+        return 0.0
+    low, high = 0.0, 1.0
+    while high < 64 and _gaussian_refuted(high, *counts):
+        low, high = high, 2 * high
+    while high - low > 1e-6 * max(high, 1e-2):
+        middle = (low + high) / 2
+        low, high = (middle, high) if _gaussian_refuted(middle, *counts) else (low, middle)
+    return low
+
+
+def _gaussian_refuted(mu, right, made, coins, level):
+    """Whether mu-GDP rules out, at this level, that many right guesses."""
+    mass = level * made / coins
+    hits, misses = mass * right / made, mass * (made - right) / made
+    available = made / coins
+    for i in range(right - 1, -1, -1):
+        shifted = _NORMAL.cdf(_NORMAL.inv_cdf(hits) - mu)
+        if shifted > misses:
+            hits += i / (made - i) * (shifted - misses)
+            misses = shifted
+        if hits + misses > available:
+            return True
+    return False
+
+
+def one_run_fdp_epsilon(guesses_right, guesses_made, n_coins, delta=1e-5, confidence=0.95):
+    """One-run lower bound on epsilon for a Gaussian trade-off curve, tighter than the general one.
+
+    Parameters
+    ----------
+    guesses_right, guesses_made, n_coins : int
+        ``0 <= guesses_right <= guesses_made <= n_coins``.
+    delta : float in (0, 1), default=1e-5
+    confidence : float in (0, 1), default=0.95
+
+    Returns
+    -------
+    float
+        Epsilon at ``delta`` of the largest mu refuted. It assumes the family of Gaussian curves:
+        label it so.
+
+    References
+    ----------
+    Mahloujifar, Melis and Chaudhuri (2024), arXiv 2410.22235.
+    """
+    return gdp_mu_to_epsilon(
+        one_run_fdp_mu(guesses_right, guesses_made, n_coins, confidence), delta
+    )
+
+
+def one_run_fdp_epsilon_from_scores(
+    scores,
+    coins,
+    delta=1e-5,
+    confidence=0.95,
+    guess_fractions=GUESS_FRACTIONS,
+    sides="two",
+    seed=0,
+):
+    """One-run f-DP bound from scores; parameters as in ``one_run_epsilon_from_scores``.
+
+    Returns
+    -------
+    Estimate
+        A lower bound that assumes a Gaussian trade-off curve, as its method says.
+    """
+    scores, coins = check_scores(scores, coins)
+    epsilon, right, made, tried = _best_guess_count(
+        scores, coins, one_run_fdp_epsilon, guess_fractions, sides, seed, delta, confidence
+    )
+    name = "one-run f-DP (Mahloujifar et al. 2024), assuming a Gaussian trade-off curve"
+    method = _describe(name, sides, tried, delta, confidence)
+    if not tried:
+        return unresolved(method, _too_few_coins(coins.size, confidence))
+    return lower_bound(epsilon, f"{method}; best with {right} of {made} guesses right")
+
+
+# --- Many runs -----------------------------------------------------------------------------------
+
+
+def many_run_epsilon_from_counts(
+    true_positives, positives, false_positives, negatives, delta=0.0, confidence=0.95
+):
+    """Lower bound on epsilon from the two error rates of a fixed test over independent trials.
+
+    Parameters
+    ----------
+    true_positives, positives : int
+        Trials with the record called "in", and trials with it in.
+    false_positives, negatives : int
+        Trials without the record called "in", and trials without it.
+    delta : float in [0, 1), default=0.0
+    confidence : float in (0, 1), default=0.95
+
+    Returns
+    -------
+    float
+        The larger of ln((TPR_lo - delta)/FPR_hi) and its mirror ln((TNR_lo - delta)/FNR_hi), at
+        least 0. The same two Clopper-Pearson limits, each missing with probability
+        (1 - confidence)/2, serve both.
+
+    References
+    ----------
+    Jagielski, Ullman and Oprea (2020), NeurIPS; Nasr et al. (2021), IEEE S&P.
+    """
+    tpr_low, fpr_high = _error_limits(
+        true_positives, positives, false_positives, negatives, confidence
+    )
+    ratios = ((tpr_low - delta, fpr_high), (1 - fpr_high - delta, 1 - tpr_low))
+    return float(max([0.0] + [log(top / below) for top, below in ratios if top > 0]))
+
+
+def _error_limits(true_positives, positives, false_positives, negatives, confidence):
+    check_count("true_positives", true_positives, 0, positives)
+    check_count("false_positives", false_positives, 0, negatives)
+    tpr_low = clopper_pearson(true_positives, positives, confidence)[0]
+    return tpr_low, clopper_pearson(false_positives, negatives, confidence)[1]
+
+
+def many_run_epsilon(
+    scores, coins, delta=0.0, confidence=0.95, thresholds=None, seed=0, bound=None
+):
+    """Lower bound on epsilon from independent trials (one record, many trained models).
+
+    Parameters
+    ----------
+    scores : array-like of shape (n_trials,)
+        One score per trial, from independent runs; higher means more likely "in".
+    coins : array-like of bool, shape (n_trials,)
+        Whether the record was in that trial.
+    delta : float in [0, 1), default=0.0
+    confidence : float in (0, 1), default=0.95
+    thresholds : sequence of float, optional
+        Thresholds fixed before the trials; Bonferroni over them. By default a random half of the
+        trials chooses the threshold with the best bound and the other half is judged by it.
+    seed : int, default=0
+        For the split.
+    bound : callable, optional
+        ``(tp, p, fp, n, delta, confidence) -> float``; by default
+        ``many_run_epsilon_from_counts``.
+
+    Returns
+    -------
+    Estimate
+        Unresolved unless both halves (or all trials) hold trials with and without the record.
+    """
+    scores, coins = check_scores(scores, coins)
+    bound = bound or many_run_epsilon_from_counts
+    name = f"{_BOUND_NAMES.get(bound, bound.__name__)}, delta={delta:g}, {_percent(confidence)}"
+    if thresholds is None:
+        judged, choosing = _halves(coins, seed)
+        method = f"{name}; threshold from the other half of the trials"
+    else:
+        judged, choosing = np.ones(coins.size, bool), np.ones(coins.size, bool)
+        method = f"{name}; Bonferroni over {len(thresholds)} fixed thresholds"
+    for part in (judged, choosing):
+        if not 0 < coins[part].sum() < part.sum():
+            return unresolved(
+                method,
+                "not resolvable: needs trials with and without the record"
+                f"{' in each half' if thresholds is None else ''}, "
+                f"got {int(coins.sum())} with and {int((~coins).sum())} without",
+            )
+    if thresholds is None:
+        chosen = scores[choosing], coins[choosing]
+        candidates = np.unique(chosen[0])
+        epsilons = _bounds_at(candidates, *chosen, delta, confidence, bound)
+        thresholds = [candidates[_middle_of_best(epsilons)]]
+    each = 1 - (1 - confidence) / len(thresholds)
+    epsilons = _bounds_at(thresholds, scores[judged], coins[judged], delta, each, bound)
+    return lower_bound(max(epsilons), method)
+
+
+def _halves(coins, seed):
+    """Split the trials in random halves, with and without the record alike."""
+    rng = np.random.default_rng(seed)
+    judged = np.zeros(coins.size, bool)
+    for kind in (True, False):
+        trials = rng.permutation(np.flatnonzero(coins == kind))
+        judged[trials[: (trials.size + 1) // 2]] = True
+    return judged, ~judged
+
+
+def _middle_of_best(epsilons):
+    best = np.flatnonzero(np.isclose(epsilons, np.max(epsilons)))
+    return best[best.size // 2]
+
+
+def _bounds_at(thresholds, scores, coins, delta, confidence, bound):
+    positives, negatives = np.sort(scores[coins]), np.sort(scores[~coins])
+    true = positives.size - np.searchsorted(positives, thresholds)
+    false = negatives.size - np.searchsorted(negatives, thresholds)
+    return [
+        bound(int(t), positives.size, int(f), negatives.size, delta, confidence)
+        for t, f in zip(true, false, strict=True)
+    ]
+
+
+def gaussian_dp_mu(true_positives, positives, false_positives, negatives, confidence=0.95):
+    """Lower bound on mu from the two error rates, if the trade-off curve is Gaussian.
+
+    Parameters
+    ----------
+    true_positives, positives, false_positives, negatives : int
+        As in ``many_run_epsilon_from_counts``.
+    confidence : float in (0, 1), default=0.95
+
+    Returns
+    -------
+    float
+        max(0, Phi^-1(1 - FPR_hi) - Phi^-1(FNR_hi)).
+
+    References
+    ----------
+    Nasr et al. (2023), USENIX Security, section 4; Dong, Roth and Su (2022), JRSS B 84:3.
+    """
+    tpr_low, fpr_high = _error_limits(
+        true_positives, positives, false_positives, negatives, confidence
+    )
+    if tpr_low <= fpr_high:
+        return 0.0
+    return float(ndtri(tpr_low) - ndtri(fpr_high))
+
+
+def gaussian_dp_epsilon(
+    true_positives, positives, false_positives, negatives, delta=1e-5, confidence=0.95
+):
+    """Lower bound on epsilon from the two error rates, *assuming* a Gaussian trade-off curve.
+
+    Much higher than the assumption-free bound at the same number of trials; label it an
+    assumption wherever it is shown.
+
+    Parameters
+    ----------
+    true_positives, positives, false_positives, negatives : int
+        As in ``many_run_epsilon_from_counts``.
+    delta : float in (0, 1), default=1e-5
+    confidence : float in (0, 1), default=0.95
+
+    Returns
+    -------
+    float
+    """
+    mu = gaussian_dp_mu(true_positives, positives, false_positives, negatives, confidence)
+    return gdp_mu_to_epsilon(mu, delta)
+
+
+def gdp_delta(epsilon, mu):
+    """Delta at epsilon of mu-GDP: Phi(-eps/mu + mu/2) - e^eps Phi(-eps/mu - mu/2).
+
+    Parameters
+    ----------
+    epsilon : float, at least 0
+    mu : float, greater than 0
+
+    Returns
+    -------
+    float
+
+    References
+    ----------
+    Dong, Roth and Su (2022), JRSS B 84:3, corollary 1.
+    """
+    first = ndtr(-epsilon / mu + mu / 2)
+    return float(max(first - np.exp(epsilon + log_ndtr(-epsilon / mu - mu / 2)), 0.0))
+
+
+def gdp_mu_to_epsilon(mu, delta):
+    """Epsilon at delta of mu-GDP.
+
+    Parameters
+    ----------
+    mu : float, at least 0
+    delta : float in [0, 1)
+
+    Returns
+    -------
+    float
+        Infinite at ``delta == 0`` unless ``mu`` is 0.
+
+    Examples
+    --------
+    >>> round(gdp_mu_to_epsilon(1.0, 1e-5), 3)
+    4.377
+    """
+    if mu < 0 or not 0 <= delta < 1:
+        raise ValueError(f"mu must be at least 0 and delta in [0, 1). Got {mu!r}, {delta!r}.")
+    if mu == 0 or gdp_delta(0.0, mu) <= delta:
+        return 0.0
+    if delta == 0:
+        return inf
+    high = 1.0
+    while gdp_delta(high, mu) > delta:
+        high *= 2
+    return float(brentq(lambda epsilon: gdp_delta(epsilon, mu) - delta, 0.0, high, xtol=1e-10))
+
+
+def epsilon_ceiling(n_trials, confidence=0.95, delta=0.0):
+    """Largest epsilon that Clopper-Pearson limits can certify with a perfect attack.
+
+    Parameters
+    ----------
+    n_trials : int
+        Trials with the record, and as many without.
+    confidence : float in (0, 1), default=0.95
+    delta : float in [0, 1), default=0.0
+
+    Returns
+    -------
+    float
+        ln((p - delta)/(1 - p)), p = ((1 - confidence)/2)^(1/n), at least 0.
+
+    Examples
+    --------
+    >>> round(epsilon_ceiling(500, confidence=0.99), 3)
+    4.542
+    """
+    check_count("n_trials", n_trials, 1)
+    return many_run_epsilon_from_counts(n_trials, n_trials, 0, n_trials, delta, confidence)
+
+
+_BOUND_NAMES = {
+    many_run_epsilon_from_counts: "many-run (Clopper-Pearson, both directions)",
+    gaussian_dp_epsilon: "many-run, assuming a Gaussian trade-off curve (Nasr et al. 2023)",
+}

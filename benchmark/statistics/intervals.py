@@ -1,0 +1,165 @@
+"""Intervals for proportions, and the local level that makes many of them hold at once."""
+
+import numpy as np
+from scipy.special import betaincinv, ndtri
+
+from benchmark.statistics.estimate import (
+    Estimate,
+    check_count,
+    check_probability,
+    unresolved,
+)
+
+
+def clopper_pearson(successes, trials, confidence=0.95):
+    """Exact two-sided interval of a binomial proportion, (1 - confidence)/2 a side.
+
+    Parameters
+    ----------
+    successes, trials : int or array-like of int
+        Broadcast against each other, ``0 <= successes <= trials``.
+    confidence : float in (0, 1), default=0.95
+
+    Returns
+    -------
+    low, high : float or ndarray
+        Without trials the interval is [0, 1].
+
+    Raises
+    ------
+    ValueError
+        If successes are negative or exceed the trials.
+
+    References
+    ----------
+    Clopper and Pearson (1934), Biometrika 26:404.
+
+    Examples
+    --------
+    >>> low, high = clopper_pearson(0, 100)
+    >>> float(low), round(float(high), 4)
+    (0.0, 0.0362)
+    """
+    check_probability("confidence", confidence)
+    k, n = np.broadcast_arrays(
+        np.asarray(successes, dtype=np.float64), np.asarray(trials, dtype=np.float64)
+    )
+    if np.any(k < 0) or np.any(k > n):
+        raise ValueError(
+            f"successes must lie between 0 and trials. Got {successes!r} of {trials!r}."
+        )
+    tail = (1 - confidence) / 2
+    with np.errstate(invalid="ignore"):
+        low = np.where(k > 0, betaincinv(np.maximum(k, 1), n - k + 1, tail), 0.0)
+        high = np.where(k < n, betaincinv(k + 1, np.maximum(n - k, 1), 1 - tail), 1.0)
+    return (float(low), float(high)) if low.ndim == 0 else (low, high)
+
+
+def proportion(successes, trials, confidence=0.95):
+    """Estimate a proportion with its Clopper-Pearson interval.
+
+    Parameters
+    ----------
+    successes, trials : int
+        ``0 <= successes <= trials``.
+    confidence : float in (0, 1), default=0.95
+
+    Returns
+    -------
+    Estimate
+        Unresolved when there are no trials.
+    """
+    method = "Clopper-Pearson"
+    check_count("trials", trials, 0)
+    check_count("successes", successes, 0, trials)
+    if trials == 0:
+        return unresolved(method, "not resolvable: needs at least 1 trial, got 0")
+    low, high = clopper_pearson(successes, trials, confidence)
+    return Estimate(float(successes / trials), low, high, method)
+
+
+def wilson(successes, trials, confidence=0.95):
+    """Wilson's score interval of a binomial proportion.
+
+    Parameters
+    ----------
+    successes, trials : int or array-like of int
+        ``0 <= successes <= trials``, ``trials >= 1``.
+    confidence : float in (0, 1), default=0.95
+
+    Returns
+    -------
+    low, high : ndarray
+
+    References
+    ----------
+    Wilson (1927), JASA 22:209; Newcombe (1998), Statistics in Medicine 17:857, method 3.
+    """
+    z = ndtri(0.5 + confidence / 2)
+    k, n = np.asarray(successes, dtype=np.float64), np.asarray(trials, dtype=np.float64)
+    centre = (k + z * z / 2) / (n + z * z)
+    half = z * np.sqrt(k * (n - k) / n + z * z / 4) / (n + z * z)
+    low = np.where(k == 0, 0.0, np.maximum(centre - half, 0.0))
+    return low, np.where(k == n, 1.0, np.minimum(centre + half, 1.0))
+
+
+_ERRORS = np.array([0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.2, 0.4])
+_SIZES = np.array([1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000, 10_000, 20_000])
+_LOG_LEVELS = np.log(  # one row per size, one column per simultaneous error
+    [
+        [0.000938, 0.00235, 0.00485, 0.0101, 0.0256, 0.0516, 0.102, 0.201, 0.401],
+        [0.000493, 0.00141, 0.00253, 0.00528, 0.0122, 0.0259, 0.0551, 0.116, 0.244],
+        [0.000218, 0.000492, 0.00106, 0.00222, 0.00594, 0.0121, 0.027, 0.0578, 0.13],
+        [0.000135, 0.000317, 0.000584, 0.00131, 0.00371, 0.00766, 0.0163, 0.0356, 0.0854],
+        [6.89e-05, 0.000188, 0.000371, 0.000799, 0.00214, 0.00468, 0.0105, 0.024, 0.059],
+        [4.4e-05, 0.000123, 0.00023, 0.000464, 0.00134, 0.00289, 0.00641, 0.0153, 0.0391],
+        [2.13e-05, 6.91e-05, 0.000154, 0.000316, 0.000966, 0.00216, 0.005, 0.0117, 0.03],
+        [3.06e-05, 7.37e-05, 0.000144, 0.000307, 0.000807, 0.00179, 0.00394, 0.00922, 0.0243],
+        [2.2e-05, 5.52e-05, 0.000116, 0.000235, 0.000619, 0.00135, 0.0031, 0.00724, 0.0186],
+        [1.03e-05, 3.61e-05, 7.7e-05, 0.000171, 0.000497, 0.00113, 0.00256, 0.00602, 0.016],
+        [1.43e-05, 3.34e-05, 6.68e-05, 0.000144, 0.000386, 0.000873, 0.00205, 0.00497, 0.0135],
+        [1.14e-05, 2.95e-05, 6.17e-05, 0.000118, 0.000358, 0.000765, 0.00176, 0.00418, 0.0112],
+        [8.78e-06, 2.69e-05, 5.35e-05, 0.00011, 0.000305, 0.000668, 0.00154, 0.00372, 0.0099],
+        [9.18e-06, 2.13e-05, 4.18e-05, 8.52e-05, 0.000274, 0.000611, 0.00136, 0.00342, 0.00911],
+    ]
+)
+
+
+def local_level(n, confidence=0.95):
+    """Level at which two-sided binomial intervals hold at every threshold of a sample at once.
+
+    A Clopper-Pearson interval of confidence ``1 - local_level`` around the empirical distribution
+    function, drawn at every threshold, contains the whole true function with probability
+    ``confidence``: the order statistics of n uniforms are Beta(i, n + 1 - i), and the band holds
+    as soon as each of them stays between its own quantiles. All thresholds get the same error, so
+    the band is narrow in the tails, where a Kolmogorov band has a constant width. Ties only make
+    it conservative.
+
+    Parameters
+    ----------
+    n : int
+        Sample size, at least 1.
+    confidence : float in (0, 1), default=0.95
+
+    Returns
+    -------
+    float
+        The error of each interval, both sides together. Interpolated in a table of 40,000
+        simulations per size (errors of about 2 %; the tests redo some of it); beyond 20,000 it
+        follows its asymptotic rate 1/(log n log log n).
+
+    References
+    ----------
+    Berk and Jones (1979), Z. Wahrscheinlichkeitstheorie 47:47; Aldor-Noiman et al. (2013), The
+    American Statistician 67:249; Gontscharuk, Landwehr and Finner (2016), Biometrical Journal 58.
+    """
+    check_count("n", n, 1)
+    check_probability("confidence", confidence)
+    size = min(n, _SIZES[-1])
+    across = [np.interp(np.log(size), np.log(_SIZES), column) for column in _LOG_LEVELS.T]
+    error = 1 - confidence
+    log_level = np.interp(np.log(error), np.log(_ERRORS), across)
+    if error < _ERRORS[0]:  # the level is close to proportional to a small error
+        log_level += np.log(error / _ERRORS[0])
+    rate = np.log(size) * np.log(np.log(size)) / (np.log(n) * np.log(np.log(n))) if n > size else 1
+    return float(min(np.exp(log_level) * rate, error))

@@ -1,0 +1,168 @@
+"""Classification utility: what a classifier trained on a release does on real test data."""
+
+import numpy as np
+from scipy.special import expit, logit, ndtri
+
+from benchmark.statistics.estimate import Estimate, check_probability, unresolved
+from benchmark.statistics.intervals import proportion, wilson
+from benchmark.statistics.membership import (
+    FEW_INVERSIONS,
+    auc,
+    newcombe_auc_limits,
+    placements,
+)
+
+
+def _check_predictions(probabilities, labels):
+    """Validate (n, c) probabilities (or logits) and (n,) labels in 0..c-1."""
+    probabilities = np.asarray(probabilities, dtype=np.float64)
+    labels = np.asarray(labels)
+    if probabilities.ndim != 2 or labels.shape != probabilities.shape[:1]:
+        raise ValueError(
+            "probabilities must have shape (n, c) and labels (n,). "
+            f"Got {probabilities.shape} and {labels.shape}."
+        )
+    if not np.issubdtype(labels.dtype, np.integer):
+        raise ValueError(f"labels must be integers. Got dtype {labels.dtype}.")
+    if not np.isfinite(probabilities).all():
+        raise ValueError("probabilities must be finite. Got NaN or infinite values.")
+    if labels.size and not 0 <= labels.min() <= labels.max() < probabilities.shape[1]:
+        raise ValueError(
+            f"labels must lie in 0..{probabilities.shape[1] - 1}. "
+            f"Got {labels.min()}..{labels.max()}."
+        )
+    return probabilities, labels
+
+
+def _left_out(labels, n_classes):
+    """Return the classes that have test records, and a word on those that have none."""
+    present, counts = np.unique(labels, return_counts=True)
+    missing = np.setdiff1d(np.arange(n_classes), present)
+    reason = ""
+    if missing.size:
+        reason = f"classes without test records left out: {', '.join(map(str, missing))}"
+    return present, counts, reason
+
+
+def accuracy(probabilities, labels, confidence=0.95):
+    """Share of records whose most probable class is the right one.
+
+    Parameters
+    ----------
+    probabilities : array-like of shape (n, c)
+        Probabilities, or any scores that rank the classes. Ties go to the lowest class.
+    labels : array-like of int, shape (n,)
+        In 0..c-1.
+    confidence : float in (0, 1), default=0.95
+
+    Returns
+    -------
+    Estimate
+        With the Clopper-Pearson interval.
+    """
+    probabilities, labels = _check_predictions(probabilities, labels)
+    right = int((probabilities.argmax(axis=1) == labels).sum()) if labels.size else 0
+    return proportion(right, labels.size, confidence)
+
+
+def balanced_accuracy(probabilities, labels, confidence=0.95):
+    """Mean over classes of the share of the class's records that is classified right.
+
+    Classes are independent samples, so the distances to their Wilson limits add up in squares
+    (the hybrid or MOVER method); it keeps a width where a class is classified perfectly.
+
+    Parameters
+    ----------
+    probabilities : array-like of shape (n, c)
+    labels : array-like of int, shape (n,)
+    confidence : float in (0, 1), default=0.95
+
+    Returns
+    -------
+    Estimate
+        Over the classes that ``labels`` hold; ``reason`` names the others.
+
+    References
+    ----------
+    Zou and Donner (2008), Statistics in Medicine 27:1693.
+    """
+    probabilities, labels = _check_predictions(probabilities, labels)
+    check_probability("confidence", confidence)
+    method = "hybrid of Wilson limits per class"
+    if not labels.size:
+        return unresolved(method, "not resolvable: needs at least 1 record, got 0")
+    present, counts, reason = _left_out(labels, probabilities.shape[1])
+    right = np.bincount(labels[probabilities.argmax(axis=1) == labels], minlength=present[-1] + 1)
+    recalls = right[present] / counts
+    low, high = wilson(right[present], counts, confidence)
+    value = recalls.mean()
+    down = np.sqrt(((recalls - low) ** 2).sum()) / present.size
+    up = np.sqrt(((high - recalls) ** 2).sum()) / present.size
+    return Estimate(
+        float(value), float(max(value - down, 0.0)), float(min(value + up, 1.0)), method, reason
+    )
+
+
+def macro_auroc(probabilities, labels, confidence=0.95):
+    """Mean over classes of the one-against-rest AUC.
+
+    The classes' AUCs are computed on the same records and so are correlated; the variance of their
+    mean is that of the mean of their influence functions, which for one class is DeLong's. The
+    interval is taken on the logit scale. Where almost nothing is misordered it is the union with
+    the mean of the classes' Newcombe limits, which allows for any correlation.
+
+    Parameters
+    ----------
+    probabilities : array-like of shape (n, c)
+        The column of a class ranks the records by how much they look like it.
+    labels : array-like of int, shape (n,)
+    confidence : float in (0, 1), default=0.95
+
+    Returns
+    -------
+    Estimate
+        Over the classes that ``labels`` hold, each against the rest; ``reason`` names the others.
+        Unresolved with fewer than two classes.
+
+    References
+    ----------
+    DeLong, DeLong and Clarke-Pearson (1988), Biometrics 44:837; Hand and Till (2001), Machine
+    Learning 45:171, for the alternatives to one-against-rest.
+    """
+    probabilities, labels = _check_predictions(probabilities, labels)
+    check_probability("confidence", confidence)
+    present, counts, reason = _left_out(labels, probabilities.shape[1])
+    if present.size < 2:
+        return unresolved(
+            "DeLong (logit)", f"not resolvable: needs at least 2 classes, got {present.size}"
+        )
+    kinds = labels[:, None] == present
+    values = np.array([auc(probabilities[:, c], k) for c, k in zip(present, kinds.T, strict=True)])
+    value, variance = values.mean(), _macro_variance(probabilities, kinds, present, values)
+    sizes = zip(values, counts, labels.size - counts, strict=True)
+    wide = np.mean([newcombe_auc_limits(*each, confidence) for each in sizes], axis=0)
+    half = 0.0
+    if usable := variance > 0 and 0 < value < 1:
+        half = ndtri(0.5 + confidence / 2) * np.sqrt(variance) / (value * (1 - value))
+    if usable and min(value, 1 - value) * counts.min() >= FEW_INVERSIONS:
+        low, high, method = expit(logit(value) - half), expit(logit(value) + half), "DeLong (logit)"
+    else:
+        low = min(expit(logit(value) - half), wide[0]) if usable else wide[0]
+        high = max(expit(logit(value) + half), wide[1]) if usable else wide[1]
+        method = "DeLong (logit) or mean of Newcombe limits, the wider"
+    return Estimate(float(value), float(low), float(high), f"{method}, one against rest", reason)
+
+
+def _macro_variance(probabilities, kinds, present, values):
+    """Variance of the mean AUC from the sum of the classes' placements, given the class sizes."""
+    n = kinds.shape[0]
+    influence = np.zeros(n)
+    for column, kind, value in zip(present, kinds.T, values, strict=True):
+        inside, outside = placements(probabilities[:, column], kind)
+        influence[kind] += (inside - value) / kind.sum()
+        influence[~kind] += (outside - value) / (~kind).sum()
+    total = 0.0
+    for kind in kinds.T:  # the class sizes are given: only the spread within a class counts
+        if kind.sum() > 1:
+            total += kind.sum() * np.var(influence[kind], ddof=1)
+    return total / present.size**2
