@@ -1,0 +1,1 @@
+"""Sources of real records: one module per family, each a worked example of the Dataset contract."""
