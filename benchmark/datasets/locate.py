@@ -1,0 +1,50 @@
+"""Where data files lie, and the digest of what is in them."""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import os
+from collections.abc import Iterable
+from functools import lru_cache
+from pathlib import Path
+from typing import BinaryIO, cast
+
+__all__ = ["data_root", "digest_files", "sha256_file"]
+
+
+def data_root(root: str | None) -> Path:
+    """Where to look: ``root``, else ``$LEAKBOARD_DATA``, else ``~/.cache/leakboard/data``."""
+    chosen = root or os.environ.get("LEAKBOARD_DATA") or "~/.cache/leakboard/data"
+    return Path(chosen).expanduser()
+
+
+def digest_files(files: Iterable[tuple[str, Path]]) -> str:
+    """SHA-256 over the names and contents of ``files``, as 64 hexadecimal digits.
+
+    Parameters
+    ----------
+    files : iterable of (str, Path)
+        The name that enters the digest, and where the file lies: the place itself does not enter,
+        so that a digest is the same on every machine. The content of a ``.gz`` file is that of the
+        file inside.
+    """
+    whole = hashlib.sha256()
+    for name, path in files:
+        whole.update(f"{name}\n{sha256_file(path)}\n".encode())
+    return whole.hexdigest()
+
+
+def sha256_file(path: Path) -> str:
+    """SHA-256 of a file's content, decompressed if it ends in ``.gz``.
+
+    Computed again only when the file's size or time of change differs.
+    """
+    facts = path.stat()
+    return _sha256(path.resolve(), path.suffix == ".gz", facts.st_size, facts.st_mtime_ns)
+
+
+@lru_cache(maxsize=4096)
+def _sha256(path: Path, compressed: bool, size: int, mtime_ns: int) -> str:
+    with gzip.open(path) if compressed else path.open("rb") as file:
+        return hashlib.file_digest(cast(BinaryIO, file), "sha256").hexdigest()

@@ -1,0 +1,1 @@
+"""Feature extractors: images to vectors, each record on its own."""

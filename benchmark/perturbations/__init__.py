@@ -1,0 +1,1 @@
+"""Corruptions of test records, in steps of severity."""
