@@ -5,10 +5,13 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
 
-__all__ = ["Node", "canonical_json", "digest"]
+if TYPE_CHECKING:
+    import numpy as np
+
+__all__ = ["Node", "Outcome", "canonical_json", "digest"]
 
 
 def canonical_json(value: Any) -> str:
@@ -19,7 +22,9 @@ def canonical_json(value: Any) -> str:
     TypeError
         For what JSON cannot say, NaN and infinity included (as ValueError).
     """
-    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+    return json.dumps(
+        value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False
+    )
 
 
 def digest(value: Any) -> str:
@@ -57,3 +62,26 @@ class Node:
     time_s: float = 600.0
     memory_mb: int = 4096
     gpu: float = 0.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outcome:
+    """What executing a node gave, before it is stored.
+
+    Parameters
+    ----------
+    values : mapping
+        JSON-compatible results; NumPy scalars are taken as numbers, and numbers are finite.
+    arrays, tensors : mapping of str to mapping of str to ndarray
+        Artifact → name → array, stored as ``<artifact>.npz`` and ``<artifact>.safetensors``.
+    status : str
+        ``ok``, ``failed``, ``not applicable`` or ``unavailable``.
+    reason : str
+        One line, for a status other than ``ok``.
+    """
+
+    values: Mapping[str, Any] = field(default_factory=dict)
+    arrays: Mapping[str, Mapping[str, np.ndarray]] = field(default_factory=dict)
+    tensors: Mapping[str, Mapping[str, np.ndarray]] = field(default_factory=dict)
+    status: str = "ok"
+    reason: str = ""

@@ -1,0 +1,526 @@
+"""The store of a run: one JSON record and the artifacts of every finished node.
+
+::
+
+    <root>/records/<key>.json           what became of the node
+    <root>/artifacts/<key>/<name>.npz   its arrays; <name>.safetensors its tensors
+    <root>/lock                         held by the run that works in the folder
+
+A node counts as finished when its record is there. Artifacts are written to a temporary name and
+renamed into place, and the record last, so a reader never sees half a node, whenever the writer was
+killed. Nothing is ever pickled: a store may come from someone else.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import json
+import math
+import os
+import re
+import shutil
+import socket
+import uuid
+import warnings
+import zipfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import IO, Annotated, Any, Literal, get_args
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from benchmark.contracts import LeakboardError
+
+__all__ = [
+    "STATUSES",
+    "CorruptRecord",
+    "Record",
+    "Status",
+    "Store",
+    "StoreError",
+    "StoreLocked",
+    "read_npz",
+    "write_npz",
+]
+
+Status = Literal[
+    "ok", "failed", "timeout", "out of memory", "crashed", "not applicable", "unavailable"
+]
+STATUSES: tuple[str, ...] = get_args(Status)
+
+_TEMPORARY = ".tmp-"
+_KEY = re.compile(r"[0-9a-f]{64}")
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}")
+_PLAIN_DTYPES = "?biufcSUmM"
+
+
+class StoreError(LeakboardError):
+    """An artifact that cannot be written or read; the message says which and what to do."""
+
+
+class StoreLocked(StoreError):
+    """Another run works in the same folder."""
+
+
+class CorruptRecord(UserWarning):
+    """A record that could not be understood was put aside, and its node counts as missing."""
+
+
+class Record(BaseModel):
+    """What became of one node.
+
+    Parameters
+    ----------
+    key, kind, label, spec, needs
+        The node, as in :class:`benchmark.node.Node`.
+    status : str
+        ``ok``, ``failed``, ``timeout``, ``out of memory``, ``crashed``, ``not applicable`` or
+        ``unavailable``.
+    reason : str
+        One line for people; empty when all is well.
+    traceback : str
+        Where it failed, with the end of what it printed; empty when all is well.
+    values : dict
+        JSON-compatible results; numbers are finite.
+    artifacts : dict of str to str
+        File name → SHA-256 of its bytes, in 64 hexadecimal digits.
+    duration_s, cpu_s : float
+        Wall-clock and processor time, in seconds, its child processes included.
+    peak_memory_mb : float
+        Highest resident memory, in MiB, beyond what the process had when it began.
+    started_at : str
+        UTC, ISO 8601.
+    environment : dict
+        Versions and the like, given by whoever ran it.
+    layout : int
+        Version of this format; a record of another one counts as missing.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+    layout: Literal[1] = 1
+    key: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+    kind: str
+    label: str
+    status: Status
+    reason: str = ""
+    traceback: str = ""
+    spec: dict[str, Any] = {}
+    needs: tuple[str, ...] = ()
+    values: dict[str, Any] = {}
+    artifacts: dict[str, str] = {}
+    duration_s: float = 0.0
+    cpu_s: float = 0.0
+    peak_memory_mb: float = 0.0
+    started_at: str = ""
+    environment: dict[str, Any] = {}
+
+
+class Store:
+    """Records and artifacts under one folder.
+
+    Parameters
+    ----------
+    root : Path
+        The folder. It is made by the first write; reading from one that is not there finds nothing.
+    """
+
+    def __init__(self, root: Path | str) -> None:
+        self.root = Path(root)
+        self._records = self.root / "records"
+        self._artifacts = self.root / "artifacts"
+
+    # ------------------------------------------------------------ records
+
+    def read(self, key: str) -> Record | None:
+        """The record of ``key``, or None. One that cannot be understood is put aside: None."""
+        return _read_record(self._record_path(key), key)
+
+    def read_all(self) -> dict[str, Record]:
+        """All records by key, in the order of the keys."""
+        found: dict[str, Record] = {}
+        for name in sorted(_listing(self._records)):
+            if name.endswith(".json") and not name.startswith("."):
+                record = _read_record(self._records / name, name.removesuffix(".json"))
+                if record is not None:
+                    found[record.key] = record
+        return found
+
+    def commit(
+        self,
+        record: Record,
+        arrays: Mapping[str, Mapping[str, np.ndarray]] | None = None,
+        tensors: Mapping[str, Mapping[str, np.ndarray]] | None = None,
+    ) -> Record:
+        """Write a node's artifacts and then its record, in place of any earlier ones.
+
+        Equal arrays give equal bytes, whatever their memory layout or order in the mapping.
+
+        Parameters
+        ----------
+        record : Record
+            Its ``artifacts`` is filled in here, and NumPy scalars in ``values`` become numbers.
+        arrays, tensors : mapping of str to mapping of str to ndarray
+            File name without ending → name in the file → array. Arrays hold numbers, booleans,
+            strings or dates; tensors what safetensors can hold.
+
+        Returns
+        -------
+        Record
+            As written.
+
+        Raises
+        ------
+        StoreError
+            For a name, a dtype or a value that cannot be stored; nothing is written then.
+        OSError
+            When the disk refuses.
+        """
+        values = {k: _plain(v, f"values[{k!r}]") for k, v in record.values.items()}
+        record = record.model_copy(update={"values": values})
+        folder = self._artifacts / f"{_TEMPORARY}{record.key}-{uuid.uuid4().hex}"
+        try:
+            digests = _write_artifacts(folder, arrays or {}, tensors or {})
+            record = record.model_copy(update={"artifacts": digests})
+            text = json.dumps(record.model_dump(), ensure_ascii=False, indent=1, allow_nan=False)
+            self.remove(record.key)
+            if digests:
+                os.replace(folder, self._artifacts / record.key)
+                _sync_folder(self._artifacts)
+            _write_atomically(self._record_path(record.key), text.encode())
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+        return record
+
+    def remove(self, key: str) -> None:
+        """Forget a node: its record first, then its artifacts. Nothing there is no error."""
+        self._record_path(key).unlink(missing_ok=True)
+        with suppress(FileNotFoundError):
+            shutil.rmtree(self._artifacts / key)
+
+    def sweep(self) -> int:
+        """Delete what killed runs left behind; only under :meth:`lock`.
+
+        That is every temporary name, and every folder of artifacts whose record is missing.
+
+        Returns
+        -------
+        int
+            Number of files and folders deleted.
+        """
+        records = _listing(self._records)
+        finished = set(records)
+        stale = [self._records / name for name in records if name.startswith(_TEMPORARY)]
+        stale += [
+            self._artifacts / name
+            for name in _listing(self._artifacts)
+            if name.startswith(_TEMPORARY) or f"{name}.json" not in finished
+        ]
+        for path in stale:
+            if path.is_dir() and not path.is_symlink():
+                shutil.rmtree(path, ignore_errors=True)
+            else:
+                path.unlink(missing_ok=True)
+        return len(stale)
+
+    # ------------------------------------------------------------ artifacts
+
+    def arrays(self, key: str, name: str) -> dict[str, np.ndarray]:
+        """The arrays of ``artifacts/<key>/<name>.npz``, checked against the record's digest.
+
+        Raises
+        ------
+        StoreError
+            When the node has not finished well, has no such file, or the file is not what was
+            written; the message says which node to run again.
+        """
+        return self._load(key, f"{name}.npz", read_npz)
+
+    def tensors(self, key: str, name: str) -> dict[str, np.ndarray]:
+        """The tensors of ``artifacts/<key>/<name>.safetensors``; errors as :meth:`arrays`."""
+        return self._load(key, f"{name}.safetensors", _read_safetensors)
+
+    def _load(self, key: str, file: str, read: Any) -> dict[str, np.ndarray]:
+        record = self.read(key)
+        if record is None:
+            raise StoreError(f"node {key[:12]} has no record in {self.root}. Run the suite again.")
+        if record.status != "ok":
+            raise StoreError(
+                f"{record.label} ({key[:12]}) has no artifacts: its status is {record.status!r}."
+            )
+        if file not in record.artifacts:
+            there = ", ".join(sorted(record.artifacts)) or "none"
+            raise StoreError(
+                f"{record.label} ({key[:12]}) has no artifact {file!r}. It has {there}."
+            )
+        path = self._artifacts / key / file
+        try:
+            if _file_digest(path) != record.artifacts[file]:
+                raise StoreError("its bytes are not those that were written")
+            return read(path)
+        except (OSError, StoreError) as error:
+            raise StoreError(
+                f"artifact {file!r} of {record.label} cannot be used: {error}. To compute it again, "
+                f"delete {self._record_path(key)} and run the suite again."
+            ) from error
+
+    # ------------------------------------------------------------ lock
+
+    @contextmanager
+    def lock(self) -> Iterator[None]:
+        """Hold the folder for this process; the kernel lets go of it when the process ends.
+
+        Raises
+        ------
+        StoreLocked
+            When another run holds it; the message says which.
+        """
+        self.root.mkdir(parents=True, exist_ok=True)
+        path = self.root / "lock"
+        with open(path, "a+", encoding="utf-8") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                file.seek(0)
+                holder = file.read().strip() or "unknown process"
+                raise StoreLocked(
+                    f"another run works in {self.root}: {holder}. Wait until it has finished or stop "
+                    "it, then run again; or choose another folder with --out."
+                ) from None
+            file.truncate(0)
+            now = datetime.now(UTC).isoformat(timespec="seconds")
+            file.write(f"process {os.getpid()} on {socket.gethostname()}, since {now}\n")
+            file.flush()
+            yield
+
+    def _record_path(self, key: str) -> Path:
+        if not _KEY.fullmatch(key):
+            raise StoreError(f"a key must be 64 hexadecimal digits. Got {key!r} instead.")
+        return self._records / f"{key}.json"
+
+
+# ---------------------------------------------------------------- records on disk
+
+
+def _read_record(path: Path, key: str) -> Record | None:
+    try:
+        with open(path, "rb") as file:
+            data = file.read()
+    except FileNotFoundError:
+        return None
+    try:
+        record = Record.model_validate_json(data)
+        if record.key != key:
+            raise ValueError(f"it is the record of {record.key[:12]}")
+    except ValueError as error:
+        _put_aside(path, error)
+        return None
+    return record
+
+
+def _put_aside(path: Path, error: ValueError) -> None:
+    if isinstance(error, ValidationError):
+        first = error.errors(include_url=False)[0]
+        where = ".".join(map(str, first["loc"]))
+        why = f"{where}: {first['msg']}" if where else first["msg"]
+    else:
+        why = str(error)
+    aside = path.with_name(path.name + ".corrupt")
+    with suppress(OSError):  # a read-only folder: leave it where it is
+        os.replace(path, aside)
+    warnings.warn(
+        f"record {path} cannot be used ({why}). It counts as missing and is kept as {aside.name}.",
+        CorruptRecord,
+        stacklevel=4,
+    )
+
+
+def _plain(value: Any, where: str) -> Any:
+    """``value`` as JSON can say it."""
+    if isinstance(value, np.generic):
+        value = value.item()
+    if value is None or isinstance(value, (str, bool, int)):
+        return value
+    if isinstance(value, float):
+        if not math.isfinite(value):
+            raise StoreError(f"{where} must be finite. Got {value}; say None for an absent figure.")
+        return value
+    if isinstance(value, Mapping):
+        return {str(k): _plain(v, f"{where}[{k!r}]") for k, v in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(v, f"{where}[{i}]") for i, v in enumerate(value)]
+    raise StoreError(
+        f"{where} must be a JSON value (text, number, list, mapping). Got {type(value).__name__}; "
+        "arrays belong in `arrays` or `tensors`."
+    )
+
+
+# ---------------------------------------------------------------- artifacts on disk
+
+
+def _write_artifacts(
+    folder: Path,
+    arrays: Mapping[str, Mapping[str, np.ndarray]],
+    tensors: Mapping[str, Mapping[str, np.ndarray]],
+) -> dict[str, str]:
+    """Write all files into the new ``folder``; file name → SHA-256. Makes no folder for no files."""
+    files = [(f"{name}.npz", write_npz, content) for name, content in arrays.items()]
+    files += [
+        (f"{name}.safetensors", _write_safetensors, content) for name, content in tensors.items()
+    ]
+    if not files:
+        return {}
+    folder.mkdir(parents=True)
+    digests = {}
+    for file, write, content in sorted(files, key=lambda f: f[0]):
+        if not _NAME.fullmatch(file):
+            raise StoreError(
+                f"an artifact's name must be letters, digits, '_', '-' and '.'. Got {file!r} instead."
+            )
+        write(folder / file, content)
+        digests[file] = _file_digest(folder / file, sync=True)
+    _sync_folder(folder)
+    return digests
+
+
+def write_npz(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
+    """Write arrays as an uncompressed ``.npz``: equal arrays give equal bytes.
+
+    Raises
+    ------
+    StoreError
+        For an array of objects or records.
+    """
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_STORED) as archive:
+        for name in sorted(arrays):
+            array = _canonical(arrays[name], f"{path.name}[{name!r}]")
+            member = zipfile.ZipInfo(f"{name}.npy")  # dated 1980, whatever the clock says
+            member.create_system = 3
+            with archive.open(member, "w", force_zip64=True) as file:
+                np.lib.format.write_array(file, array, version=(1, 0), allow_pickle=False)
+
+
+def read_npz(path: Path) -> dict[str, np.ndarray]:
+    """Read an uncompressed ``.npz`` that may come from anyone.
+
+    No member makes this take more memory than its bytes on disk, and no object is ever built.
+
+    Raises
+    ------
+    StoreError
+        When the file is not such an archive or its headers disagree with its size.
+    OSError
+        When it cannot be read.
+    """
+    size = path.stat().st_size
+    try:
+        with zipfile.ZipFile(path) as archive:
+            members = archive.infolist()
+            if sum(m.file_size for m in members) > size:
+                raise StoreError("its members claim to be larger than the file")
+            return {m.filename.removesuffix(".npy"): _read_member(archive, m) for m in members}
+    except (zipfile.BadZipFile, ValueError, EOFError, NotImplementedError, RuntimeError) as error:
+        raise StoreError(f"it is not a whole .npz ({error})") from error
+
+
+def _read_member(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> np.ndarray:
+    if member.compress_type != zipfile.ZIP_STORED:
+        raise StoreError(f"{member.filename!r} is compressed")
+    with archive.open(member) as file:
+        shape, dtype = _read_header(file)
+        if dtype.kind not in _PLAIN_DTYPES:
+            raise StoreError(f"{member.filename!r} holds {dtype}, which is not allowed")
+        if math.prod(shape) * dtype.itemsize != member.file_size - file.tell():
+            raise StoreError(f"{member.filename!r} is not as long as its header says")
+        file.seek(0)
+        return np.lib.format.read_array(file, allow_pickle=False)
+
+
+def _read_header(file: IO[bytes]) -> tuple[tuple[int, ...], np.dtype]:
+    version = np.lib.format.read_magic(file)
+    if version == (1, 0):
+        shape, _, dtype = np.lib.format.read_array_header_1_0(file)
+    elif version == (2, 0):
+        shape, _, dtype = np.lib.format.read_array_header_2_0(file)
+    else:
+        raise StoreError(f"unknown .npy version {version}")
+    return shape, dtype
+
+
+def _canonical(array: np.ndarray, where: str) -> np.ndarray:
+    """``array`` in C order and little-endian, so that equal arrays are equal bytes."""
+    array = np.asarray(array, order="C")
+    if array.dtype.kind not in _PLAIN_DTYPES:
+        raise StoreError(
+            f"{where} must hold numbers, booleans, strings or dates. Got {array.dtype} instead."
+        )
+    return array.astype(array.dtype.newbyteorder("<"), copy=False)
+
+
+def _write_safetensors(path: Path, tensors: Mapping[str, np.ndarray]) -> None:
+    from safetensors import SafetensorError
+    from safetensors.numpy import save_file
+
+    content = {k: _canonical(tensors[k], f"{path.name}[{k!r}]") for k in sorted(tensors)}
+    try:
+        save_file(content, path)
+    except (SafetensorError, KeyError, ValueError) as error:
+        kinds = ", ".join(sorted({str(a.dtype) for a in content.values()}))
+        raise StoreError(
+            f"{path.name} cannot be stored as safetensors ({error}). Got {kinds}."
+        ) from error
+
+
+def _read_safetensors(path: Path) -> dict[str, np.ndarray]:
+    from safetensors import SafetensorError
+    from safetensors.numpy import load_file
+
+    try:
+        return load_file(path)
+    except (SafetensorError, ValueError) as error:
+        raise StoreError(f"it is not a whole safetensors file ({error})") from error
+
+
+# ---------------------------------------------------------------- files
+
+
+def _listing(folder: Path) -> list[str]:
+    try:
+        return os.listdir(folder)
+    except FileNotFoundError:
+        return []
+
+
+def _file_digest(path: Path, *, sync: bool = False) -> str:
+    with open(path, "rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+        if sync:
+            os.fsync(file.fileno())
+    return digest
+
+
+def _sync_folder(folder: Path) -> None:
+    """Make renames in ``folder`` survive a power cut."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _write_atomically(path: Path, data: bytes) -> None:
+    """Write and rename. A power cut may still undo the rename: then the node counts as missing."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f"{_TEMPORARY}{path.name}-{uuid.uuid4().hex}")
+    try:
+        with open(temporary, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
