@@ -62,6 +62,7 @@ from __future__ import annotations
 import math
 import numbers
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from scipy import ndimage
@@ -183,7 +184,7 @@ def draw_phantoms(
     )
 
 
-def _check_int(name: str, value: object, low: int, high: int | None) -> int:
+def _check_int(name: str, value: Any, low: int, high: int | None) -> int:
     """Return `value` as an int, or say what `name` must be."""
     allowed = f"an integer >= {low}" if high is None else f"an integer between {low} and {high}"
     message = f"The '{name}' parameter of draw_phantoms must be {allowed}. Got {value!r} instead."
@@ -261,11 +262,12 @@ def _rasterise(strokes: _Strokes, transform: _Similarity, canvas: int) -> np.nda
     side = canvas + 2 * margin
     layers = np.zeros(_N_LAYERS * side * side, dtype=np.float32)
     length = np.sqrt((delta**2).sum(axis=1))
-    turn = np.arctan2(delta[:, 1], delta[:, 0])  # 0 for a dot, which is as good as any
-    cosine, sine = np.cos(turn), np.sin(turn)
-    solid = np.where(
-        strokes.dot, np.minimum(1.0, (length + (math.pi / 2) * half_width) / (2 * edge)), 1.0
-    ).astype(np.float32)
+    tangent = delta / np.maximum(length, np.float32(1e-6))[:, None]
+    tangent[length == 0.0] = 1.0, 0.0
+    intercept, slope, top = _profile(half_width, edge)
+    solid = np.minimum(1.0, (length + np.float32(math.pi / 2) * half_width) / (2 * edge))
+    solid[~strokes.dot] = 1.0
+    profile = np.stack([intercept, slope, top]) * solid
     corner = np.rint(middle).astype(np.int64)
     fraction = (corner - middle).astype(np.float32)
     base = (strokes.layer * side + corner[:, 1] + margin) * side + corner[:, 0] + margin
@@ -273,29 +275,33 @@ def _rasterise(strokes: _Strokes, transform: _Similarity, canvas: int) -> np.nda
     for reach_px in np.unique(bucket[seen]):
         i = np.flatnonzero(seen & (bucket == reach_px))
         offsets = np.arange(-reach_px, reach_px + 1)
-        dx = offsets.astype(np.float32)[None, None, :] + fraction[i, 0][:, None, None]
-        dy = offsets.astype(np.float32)[None, :, None] + fraction[i, 1][:, None, None]
-        tx, ty = cosine[i][:, None, None], sine[i][:, None, None]
-        half = (length[i] / 2)[:, None, None]
-        along = dx * tx + dy * ty
-        along -= np.clip(along, -half, half)
-        across = dy * tx - dx * ty
-        distance = np.sqrt(along * along + across * across)
-        coverage = _overlap(distance, half_width[i][:, None, None], edge[i][:, None, None])
-        coverage *= solid[i][:, None, None]
-        index = base[i][:, None, None] + (offsets[:, None] * side + offsets[None, :])[None]
-        hit = coverage > 0.002
-        np.maximum.at(layers, index[hit], coverage[hit])
+        dx = offsets.astype(np.float32) + fraction[i, 0, None]
+        dy = offsets.astype(np.float32) + fraction[i, 1, None]
+        tx, ty = tangent[i, 0, None], tangent[i, 1, None]
+        along = np.abs((dx * tx)[:, None, :] + (dy * ty)[:, :, None])
+        along -= (length[i] / 2)[:, None, None]
+        np.maximum(along, 0.0, out=along)
+        across = (dy * tx)[:, :, None] - (dx * ty)[:, None, :]
+        along *= along
+        across *= across
+        along += across
+        distance = np.sqrt(along, out=along)
+        intercept, slope, top = profile[:, i, None, None]
+        coverage = np.minimum(intercept - slope * distance, top)
+        index = base[i, None, None] + (offsets[:, None] * side + offsets[None, :])
+        hit = np.flatnonzero(coverage > 0.002)
+        np.maximum.at(layers, index.ravel()[hit], coverage.ravel()[hit])
     inner = slice(margin, margin + canvas)
     return layers.reshape(_N_LAYERS, side, side)[:, inner, inner]
 
 
-def _overlap(distance: np.ndarray, half_width: np.ndarray, edge: np.ndarray) -> np.ndarray:
-    """Return the share of ``[d - e, d + e]`` inside ``[-w, w]``: a line's box-filtered profile."""
-    right = np.minimum(distance + edge, half_width)
-    right -= np.maximum(distance - edge, -half_width)
-    right *= 0.5 / edge
-    return np.clip(right, 0.0, 1.0, out=right)
+def _profile(half_width: np.ndarray, edge: np.ndarray) -> tuple[np.ndarray, ...]:
+    """Return intercept, slope and top of a line's box-filtered profile.
+
+    The share of ``[d - e, d + e]`` inside ``[-w, w]`` at distance ``d >= 0`` is
+    ``clip(intercept - slope * d, 0, top)``, with ``w`` the half-width and ``e`` the edge.
+    """
+    return (half_width + edge) / (2 * edge), 0.5 / edge, np.minimum(1.0, half_width / edge)
 
 
 @dataclass(frozen=True)
@@ -517,7 +523,7 @@ def _polyline_strokes(
 def _make_strokes(
     ends: np.ndarray,
     half_width: np.ndarray,
-    softness: np.ndarray | float,
+    softness: float,
     layer: np.ndarray | int,
     site: np.ndarray | int,
     *,
@@ -528,9 +534,9 @@ def _make_strokes(
     return _Strokes(
         ends=np.asarray(ends, dtype=np.float32).reshape(n, 2, 2),
         half_width=np.asarray(half_width, dtype=np.float32),
-        softness=np.broadcast_to(np.asarray(softness, dtype=np.float32), (n,)),
-        layer=np.broadcast_to(np.asarray(layer, dtype=np.int64), (n,)),
-        site=np.broadcast_to(np.asarray(site, dtype=np.int64), (n,)),
+        softness=np.full(n, softness, dtype=np.float32),
+        layer=np.full(n, layer, dtype=np.int64),
+        site=np.full(n, site, dtype=np.int64),
         dot=np.full(n, dot),
     )
 

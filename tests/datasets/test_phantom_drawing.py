@@ -178,13 +178,14 @@ class TestSize:
         assert middle[0] > middle[1] > middle[2] > 5 and middle[0] > 60
 
 
-def test_overlap_is_the_box_filtered_profile_of_a_line():
+def test_profile_is_the_box_filtered_profile_of_a_line():
     """Coverage against a brute-force average of the line's indicator over the pixel."""
     distance = np.linspace(0.0, 3.0, 61)
     for half_width in (0.1, 0.5, 1.3):
         steps = np.linspace(-0.5, 0.5, 20_001)
         inside = np.abs(distance[:, None] + steps[None, :]) <= half_width
-        got = phantom_drawing._overlap(distance, np.float64(half_width), np.float64(0.5))
+        intercept, slope, top = phantom_drawing._profile(np.float64(half_width), np.float64(0.5))
+        got = np.clip(intercept - slope * distance, 0, top)
         np.testing.assert_allclose(got, inside.mean(axis=1), atol=2e-4)
 
 
