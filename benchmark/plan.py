@@ -31,6 +31,7 @@ __all__ = [
     "Resolved",
     "ResolvedDataset",
     "ResolvedPlugin",
+    "label_of",
     "make_plan",
     "resolve",
 ]
@@ -124,8 +125,8 @@ class Resolved:
 class Cell:
     """A place on the board, and the node that fills it or the reason why none can.
 
-    ``kind`` is ``fit``, ``attack`` or ``utility``; ``game``, ``fit`` and ``key`` are keys of nodes. ``key`` is empty where
-    ``status`` is ``not applicable`` or ``unavailable``.
+    ``kind`` is ``fit``, ``attack`` or ``utility``; ``game``, ``fit`` and ``key`` are keys of nodes. ``key`` is empty
+    where ``status`` is ``not applicable`` or ``unavailable``.
     """
 
     kind: str
@@ -249,7 +250,7 @@ def _resolve_one(
     parameters: Mapping[str, Any],
     space: Kind | None = None,
 ) -> ResolvedPlugin:
-    label = _label(name, parameters)
+    label = label_of(name, parameters)
     if space:
         label = f"{label}@{space}"
     try:
@@ -280,7 +281,8 @@ def _resolve_one(
     )
 
 
-def _label(name: str, parameters: Mapping[str, Any]) -> str:
+def label_of(name: str, parameters: Mapping[str, Any]) -> str:
+    """A plugin's name with the parameters given to it, as in ``k_same(k=5)``."""
     inside = ", ".join(f"{k}={_short(v)}" for k, v in parameters.items())
     return f"{name}({inside})" if inside else name
 

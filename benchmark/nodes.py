@@ -1,0 +1,433 @@
+"""What each kind of node does: read the artifacts of the nodes it needs, call a plugin, hand back what to store.
+
+Runs in a process of its own (see :mod:`benchmark.engines`). What a plugin may not see is not given to it: an attack's
+node reads the candidates and never the coins.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import asdict
+from typing import Any
+
+import numpy as np
+
+from benchmark.contracts import (
+    Access,
+    Attack,
+    Context,
+    Dataset,
+    DatasetContent,
+    DifferentialPrivacy,
+    FeatureExtractor,
+    Figures,
+    Guarantee,
+    InvalidRecords,
+    KAnonymity,
+    LeakboardError,
+    Links,
+    Method,
+    NotApplicable,
+    Perturbation,
+    Predictions,
+    Records,
+    Release,
+    Saved,
+    Scores,
+    Utility,
+    View,
+)
+from benchmark.game import (
+    check_answer,
+    draw_game,
+    reconstruction_scores,
+    reveal_coins,
+    subset_rows,
+)
+from benchmark.node import Node, Outcome
+from benchmark.registry import default_registry
+from benchmark.store import Store
+from benchmark.suite import GameRules
+
+__all__ = ["execute", "guarantee_of", "load_records"]
+
+
+def execute(node: Node, store: Store, context_kwargs: Mapping[str, Any]) -> Outcome:
+    """Do the work of one node.
+
+    Parameters
+    ----------
+    node : Node
+    store : Store
+        Holds the artifacts of the nodes that it needs.
+    context_kwargs : mapping
+        ``device``, ``scratch`` and ``progress`` of the context; the seed comes from the node's key.
+
+    Returns
+    -------
+    Outcome
+        Values and arrays to store.
+    """
+    context = Context(seed=int(node.key[:16], 16) >> 1, **context_kwargs)
+    return _KINDS[node.kind](node, store, context)
+
+
+# ---------------------------------------------------------------- records in the store
+
+
+def records_arrays(records: Records) -> dict[str, np.ndarray]:
+    """The arrays that store ``records``."""
+    arrays = {"data": records.data, "labels": records.labels}
+    if records.groups is not None:
+        arrays["groups"] = records.groups
+    return arrays
+
+
+def load_records(store: Store, key: str, name: str) -> Records:
+    """Stored records, checked again."""
+    arrays = store.arrays(key, name)
+    record = store.read(key)
+    extractor = record.values.get("extractor") if record else None
+    return Records(arrays["data"], arrays["labels"], arrays.get("groups"), extractor)
+
+
+def _values(store: Store, key: str) -> Mapping[str, Any]:
+    record = store.read(key)
+    if record is None:
+        raise LeakboardError(f"node {key} has no record. Run the suite again to make it.")
+    return record.values
+
+
+def _plugin(kind: str, spec: Mapping[str, Any]) -> Any:
+    return default_registry().make(kind, spec["name"], spec["parameters"])
+
+
+# ---------------------------------------------------------------- datasets and features
+
+
+def _dataset(node: Node, store: Store, context: Context) -> Outcome:
+    plugin: Dataset = _plugin("datasets", node.spec["dataset"])
+    content = plugin.load(context)
+    subset = node.spec["subset"]
+    pool = _part(content.pool, subset["pool"], context, "pool")
+    test = None if content.test is None else _part(content.test, subset["test"], context, "test")
+    content = DatasetContent(pool=pool, test=test, classes=content.classes)
+    arrays = {"pool": records_arrays(pool)}
+    if test is not None:
+        arrays["test"] = records_arrays(test)
+    return Outcome(
+        values={
+            "digest": pool.digest() if test is None else f"{pool.digest()}{test.digest()}",
+            "kind": pool.kind,
+            "extractor": pool.extractor,
+            "shape": list(pool.data.shape[1:]),
+            "classes": list(content.classes),
+            "n_classes": len(content.classes),
+            "n_pool": len(pool),
+            "n_test": 0 if test is None else len(test),
+            "n_identities": None if pool.groups is None else len(np.unique(pool.groups)),
+        },
+        arrays=arrays,
+    )
+
+
+def _part(records: Records, size: int | None, context: Context, name: str) -> Records:
+    if size is None:
+        return records
+    rows = subset_rows(records.groups, len(records), size, context.rng("subset", name))
+    return records.take(rows)
+
+
+def _features(node: Node, store: Store, context: Context) -> Outcome:
+    extractor: FeatureExtractor = _plugin("features", node.spec["features"])
+    (dataset,) = node.needs
+    values = _values(store, dataset)
+    arrays = {}
+    for name in ("pool", "test") if values["n_test"] else ("pool",):
+        arrays[name] = records_arrays(
+            _embed(load_records(store, dataset, name), extractor, context)
+        )
+    kept = {k: values[k] for k in ("n_classes", "n_pool", "n_test")}
+    return Outcome(values={**kept, "extractor": extractor.info.name}, arrays=arrays)
+
+
+def _embed(images: Records, extractor: FeatureExtractor, context: Context) -> Records:
+    data = extractor.extract(images.data, context)
+    if len(data) != len(images):
+        raise InvalidRecords(
+            f"{extractor.info.name} must return one vector for each of {len(images)} images. Got {len(data)}."
+        )
+    return Records(data, images.labels, images.groups, extractor.info.name)
+
+
+# ---------------------------------------------------------------- the game
+
+
+def _game(node: Node, store: Store, context: Context) -> Outcome:
+    (dataset,) = node.needs
+    values = _values(store, dataset)
+    pool = store.arrays(dataset, "pool")
+    official = store.arrays(dataset, "test").get("groups") if values["n_test"] else None
+    game = draw_game(
+        pool.get("groups"),
+        values["n_pool"],
+        values["n_test"],
+        GameRules(**node.spec["rules"]),
+        context.rng("game"),
+        official,
+    )
+    public = ("candidates", "auxiliary", "validation", "test")
+    told = reveal_coins(game.units, game.coins, context.rng("gate"))
+    return Outcome(
+        values={
+            "n_candidates": len(game.candidates),
+            "n_units": int(game.units.max()) + 1,
+            "n_members": int(game.coins.sum()),
+            "n_auxiliary": len(game.auxiliary),
+            "n_holdout": len(game.holdout),
+            "n_validation": len(game.validation),
+            "n_test": len(game.test),
+            "test_is_official": game.test_is_official,
+        },
+        arrays={
+            "public": {name: getattr(game, name) for name in public} | {"units": game.units},
+            "secret": {"coins": game.coins, "holdout": game.holdout},
+            "gate": {"known_coins": told},
+        },
+    )
+
+
+# ---------------------------------------------------------------- fitting and releasing
+
+
+def _fit(node: Node, store: Store, context: Context) -> Outcome:
+    method: Method = _plugin("methods", node.spec["method"])
+    source, game = node.needs
+    pool = load_records(store, source, "pool")
+    rows, secret = store.arrays(game, "public"), store.arrays(game, "secret")
+    members = pool.take(rows["candidates"][secret["coins"]])
+    if method.info.needs_holdout:
+        if not method.info.control:
+            raise LeakboardError(
+                f"{method.info.name} asks for the holdout records, which only controls may see. "
+                "Set `control=True` in its info or do without."
+            )
+        context = Context(**{**context.__dict__, "holdout": pool.take(secret["holdout"])})
+    release = method.fit(members, context)
+    _check_release(release, members, _values(store, source)["n_classes"])
+    # The order of rows says nothing of the members' order: the referee shuffles them.
+    order = context.rng("release order").permutation(len(release.records))
+    records = release.records.take(order).replace(groups=None)
+    arrays = {"release": records_arrays(records)}
+    if release.origin is not None:
+        arrays["referee"] = {"origin": release.origin[order].astype(np.int64)}
+    return Outcome(
+        values={
+            "extractor": records.extractor,
+            "n_released": len(records),
+            "n_members": len(members),
+            "dimension": int(np.prod(members.data.shape[1:])),
+            "guarantee": _guarantee_values(release.guarantee),
+            "notes": {k: _plain(v) for k, v in release.notes.items()},
+        },
+        arrays=arrays,
+        tensors={"state": dict(release.state)} if release.state else {},
+    )
+
+
+def _check_release(release: object, members: Records, n_classes: int) -> None:
+    if not isinstance(release, Release):
+        raise InvalidRecords(f"fit must return a Release. Got {type(release).__name__} instead.")
+    records = release.records
+    if records.kind != members.kind or records.data.shape[1:] != members.data.shape[1:]:
+        raise InvalidRecords(
+            f"a release must hold {members.kind} records of shape {members.data.shape[1:]}, as the members. "
+            f"Got {records.kind} records of shape {records.data.shape[1:]}."
+        )
+    if records.labels.max() >= n_classes:
+        raise InvalidRecords(
+            f"released labels must be in 0 … {n_classes - 1}. Got {int(records.labels.max())}."
+        )
+    origin = release.origin
+    if origin is not None and (origin.min() < 0 or origin.max() >= len(members)):
+        raise InvalidRecords(f"origin must be rows of the members, in 0 … {len(members) - 1}.")
+
+
+def _plain(value: Any) -> float | int | str:
+    return value.item() if isinstance(value, np.generic) else value
+
+
+def _guarantee_values(guarantee: Guarantee | None) -> dict[str, Any] | None:
+    if guarantee is None:
+        return None
+    values = asdict(guarantee)
+    if isinstance(guarantee, DifferentialPrivacy):
+        values["details"] = {k: _plain(v) for k, v in guarantee.details.items()}
+    return {"kind": type(guarantee).__name__, **values}
+
+
+def guarantee_of(values: Mapping[str, Any] | None) -> Guarantee | None:
+    """The guarantee stored in a fit's record."""
+    if values is None:
+        return None
+    kinds: Mapping[str, Callable[..., Guarantee]] = {
+        "DifferentialPrivacy": DifferentialPrivacy,
+        "KAnonymity": KAnonymity,
+    }
+    return kinds[values["kind"]](**{k: v for k, v in values.items() if k != "kind"})
+
+
+def _embed_release(node: Node, store: Store, context: Context) -> Outcome:
+    extractor: FeatureExtractor = _plugin("features", node.spec["features"])
+    (fit,) = node.needs
+    records = _embed(load_records(store, fit, "release"), extractor, context)
+    arrays = {"release": records_arrays(records)}
+    if "referee.npz" in _artifacts(store, fit):
+        arrays["referee"] = store.arrays(fit, "referee")
+    return Outcome(
+        values={**_values(store, fit), "extractor": extractor.info.name, "notes": {}}, arrays=arrays
+    )
+
+
+def _artifacts(store: Store, key: str) -> Mapping[str, str]:
+    record = store.read(key)
+    return record.artifacts if record else {}
+
+
+# ---------------------------------------------------------------- attacks
+
+
+def _attack(node: Node, store: Store, context: Context) -> Outcome:
+    attack: Attack = _plugin("attacks", node.spec["attack"])
+    source, game, *release = node.needs
+    pool = load_records(store, source, "pool")
+    public = store.arrays(game, "public")
+    candidates = pool.take(public["candidates"])
+    candidates = candidates.replace(groups=None if pool.groups is None else public["units"])
+    auxiliary = pool.take(public["auxiliary"])
+    view = _view(node, store, context, release[0] if release else "", game)
+    answer = attack.run(view, candidates, auxiliary, context)
+    n_released = len(view.records) if view.records is not None else 0
+    answer = check_answer(answer, len(candidates), n_released)
+    return Outcome(
+        values={"answer": type(answer).__name__},
+        arrays=_answer_arrays(answer, candidates, auxiliary),
+    )
+
+
+def _answer_arrays(
+    answer: Scores | Links | Any, candidates: Records, auxiliary: Records
+) -> dict[str, dict[str, np.ndarray]]:
+    if isinstance(answer, Scores):
+        scores = {"values": answer.values.astype(np.float64)}
+        if answer.decisions is not None:
+            scores["decisions"] = answer.decisions
+        return {"scores": scores}
+    if isinstance(answer, Links):
+        return {"links": {"released": answer.released.astype(np.int64)}}
+    values = reconstruction_scores(answer.records, candidates, auxiliary)
+    return {"scores": {"values": values}, "reconstructions": records_arrays(answer.records)}
+
+
+def _view(node: Node, store: Store, context: Context, fit: str, game: str) -> View:
+    access = Access[node.spec["access"].upper()]
+    if access is Access.NONE:
+        return View(access=access, known_coins=store.arrays(game, "gate")["known_coins"])
+    records = load_records(store, fit, "release")
+    if access in (Access.RECORDS, Access.TRAINER):
+        return View(access=access, records=records)
+    method: Method = _plugin("methods", node.spec["method"])
+    saved = Saved(
+        records=records,
+        state=store.tensors(fit, "state"),
+        guarantee=guarantee_of(_values(store, fit)["guarantee"]),
+    )
+    restored = method.restore(saved, context)
+    return View(
+        access=access,
+        records=records,
+        sample=restored.sample,
+        weights=restored.weights if access is Access.WEIGHTS else None,
+    )
+
+
+# ---------------------------------------------------------------- utility
+
+
+def _perturb(node: Node, store: Store, context: Context) -> Outcome:
+    perturbation: Perturbation = _plugin("perturbations", node.spec["perturbation"])
+    source, game = node.needs
+    test = _test_records(store, source, game)
+    reference = load_records(store, source, "pool").take(store.arrays(game, "public")["auxiliary"])
+    rng = context.rng("perturbation")
+    records = perturbation.apply(test, node.spec["severity"], rng, reference)
+    if "features" in node.spec:
+        records = _embed(records, _plugin("features", node.spec["features"]), context)
+    return Outcome(
+        values={"extractor": records.extractor}, arrays={"test": records_arrays(records)}
+    )
+
+
+def _test_records(store: Store, source: str, game: str) -> Records:
+    rows = store.arrays(game, "public")["test"]
+    name = "test" if _values(store, game)["test_is_official"] else "pool"
+    return load_records(store, source, name).take(rows)
+
+
+def _utility(node: Node, store: Store, context: Context) -> Outcome:
+    utility: Utility = _plugin("utilities", node.spec["utility"])
+    source, game, fit, dataset, *conditions = node.needs
+    n_classes = _values(store, dataset)["n_classes"]
+    if utility.info.labelled and n_classes < 2:
+        raise NotApplicable(f"{utility.info.name} needs two classes or more; the dataset has one")
+    pool = load_records(store, source, "pool")
+    test = {"clean": _test_records(store, source, game)}
+    test |= {key: load_records(store, key, "test") for key in conditions}
+    answers = utility.evaluate(
+        load_records(store, fit, "release"),
+        pool.take(store.arrays(game, "public")["validation"]),
+        test,
+        n_classes,
+        context,
+    )
+    missing = set(test) - set(answers)
+    if missing:
+        raise InvalidRecords(
+            f"{utility.info.name} gave no answer for {', '.join(sorted(missing))}."
+        )
+    arrays = {}
+    figures: dict[str, Mapping[str, float]] = {}
+    for condition, answer in answers.items():
+        if isinstance(answer, Figures):
+            figures[condition] = {k: float(v) for k, v in answer.values.items()}
+        else:
+            _check_predictions(answer, len(test[condition]), n_classes)
+            arrays[condition] = {
+                "probabilities": np.asarray(answer.probabilities, dtype=np.float64),
+                "labels": test[condition].labels,
+            }
+    return Outcome(values={"figures": figures}, arrays=arrays)
+
+
+def _check_predictions(answer: object, n: int, n_classes: int) -> None:
+    if not isinstance(answer, Predictions):
+        raise InvalidRecords(
+            f"a utility must return Predictions or Figures. Got {type(answer).__name__} instead."
+        )
+    p = answer.probabilities
+    if p.shape != (n, n_classes) or not np.isfinite(p).all() or (p < -1e-6).any():
+        raise InvalidRecords(
+            f"probabilities must be finite, ≥ 0 and of shape ({n}, {n_classes}). Got {p.shape}."
+        )
+
+
+_KINDS: Mapping[str, Callable[[Node, Store, Context], Outcome]] = {
+    "dataset": _dataset,
+    "features": _features,
+    "game": _game,
+    "fit": _fit,
+    "embed": _embed_release,
+    "attack": _attack,
+    "perturb": _perturb,
+    "utility": _utility,
+}

@@ -1,0 +1,383 @@
+"""Executing what a plan is missing, and writing what follows from it.
+
+A run folder::
+
+    run.json            the suite, the versions and the machine
+    records/ artifacts/ one record and the artifacts of every node (see :mod:`benchmark.store`)
+    results.parquet     the tidy table of all figures
+    curves.parquet      the ROC points
+    site/               the board
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from functools import lru_cache
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from benchmark.contracts import LeakboardError
+from benchmark.engines import Event
+from benchmark.plan import Plan, ResolvedPlugin, make_plan, resolve
+from benchmark.registry import Registry, default_registry
+from benchmark.results import Results, cell_status, collect
+from benchmark.store import Record, Store
+from benchmark.suite import Suite
+
+__all__ = [
+    "RunError",
+    "execute_plan",
+    "load_run",
+    "open_run",
+    "plan_suite",
+    "run_statuses",
+    "write_results",
+    "write_site",
+]
+
+PACKAGES = ("leakboard", "torch", "torchvision", "numpy", "scipy", "scikit-learn", "timm", "opacus")
+
+
+class RunError(LeakboardError):
+    """A run folder that cannot be used."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class OpenRun:
+    """A run folder with its plan."""
+
+    root: Path
+    suite: Suite
+    plan: Plan
+    store: Store
+    only: Mapping[str, Sequence[str]]
+
+
+@lru_cache(maxsize=1)
+def environment() -> dict[str, str]:
+    """Versions that results may depend on, and the machine in words."""
+    found = {"python": platform.python_version(), "platform": platform.platform(terse=True)}
+    for package in PACKAGES:
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            found[package] = "not installed"
+    found["cores"] = str(os.cpu_count())
+    return found
+
+
+def plan_suite(
+    suite: Suite, only: Mapping[str, Sequence[str]] | None = None, registry: Registry | None = None
+) -> Plan:
+    """The plan of a suite, with the plugins that are installed here."""
+    return make_plan(resolve(suite, registry or default_registry(), only))
+
+
+def open_run(root: Path, suite: Suite, only: Mapping[str, Sequence[str]] | None = None) -> OpenRun:
+    """Plan a suite and take a folder for it, new or holding an earlier run of the same suite.
+
+    Raises
+    ------
+    RunError
+        When the folder holds another suite's run, or something that is no run.
+    """
+    plan = plan_suite(suite, only)
+    about = _read_about(root)
+    if about is not None and about["suite"]["name"] != suite.name:
+        raise RunError(
+            f"{root} holds a run of suite {about['suite']['name']!r}, not of {suite.name!r}. "
+            "Give another folder with `--out DIR`."
+        )
+    if about is None and root.is_dir() and any(root.iterdir()):
+        raise RunError(
+            f"{root} is not empty and holds no run. Give an empty or new folder with `--out DIR`."
+        )
+    if root.exists() and not root.is_dir():
+        raise RunError(f"{root} is a file. Give a folder with `--out DIR`.")
+    root.mkdir(parents=True, exist_ok=True)
+    write_atomically(
+        root / "run.json",
+        json.dumps(
+            {
+                "suite": suite.model_dump(mode="json", exclude_defaults=True),
+                "only": {k: list(v) for k, v in (only or {}).items()},
+                "environment": environment(),
+                "opened_at": now(),
+            },
+            indent=1,
+        ),
+    )
+    return OpenRun(root=root, suite=suite, plan=plan, store=Store(root), only=only or {})
+
+
+def load_run(root: Path) -> OpenRun:
+    """An existing run, its plan made anew from the suite that it keeps.
+
+    Raises
+    ------
+    RunError
+        When there is none.
+    """
+    about = _read_about(root)
+    if about is None:
+        raise RunError(
+            f"no run in {root}. Run one with `python -m benchmark run --suite quick --out {root}`."
+        )
+    suite = Suite(**about["suite"])
+    only = about.get("only") or {}
+    return OpenRun(
+        root=root, suite=suite, plan=plan_suite(suite, only), store=Store(root), only=only
+    )
+
+
+def _read_about(root: Path) -> dict[str, Any] | None:
+    try:
+        about = json.loads((root / "run.json").read_text(encoding="utf-8"))
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except (OSError, ValueError) as error:
+        raise RunError(f"cannot read {root / 'run.json'}: {error}") from error
+    if not isinstance(about, dict) or "suite" not in about:
+        raise RunError(f"{root / 'run.json'} is not a run's file.")
+    return about
+
+
+def write_atomically(path: Path, text: str) -> None:
+    """Write a text file so that readers see the old or the new one, never half."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    temporary.write_text(text, encoding="utf-8")
+    os.replace(temporary, path)
+
+
+def now() -> str:
+    """The time in UTC, to the second, as ISO 8601."""
+    return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+# ---------------------------------------------------------------- executing
+
+
+def execute_plan(
+    run: OpenRun,
+    *,
+    jobs: int | None = None,
+    device: str = "auto",
+    rerun: str | None = None,
+    on_event: Callable[[Event], None] = lambda event: None,
+) -> dict[str, Record]:
+    """Run the nodes without a record; the records of all of the plan's nodes that have one, by key.
+
+    Parameters
+    ----------
+    run : OpenRun
+    jobs : int, optional
+        Nodes at a time; by default as many as there are cores.
+    device : {"auto", "cpu", "cuda"}
+    rerun : {"failed", "all"}, optional
+        Nodes whose records are set aside first.
+    on_event : callable
+        Told of each node that starts, progresses and finishes.
+    """
+    from benchmark.engines.local import LocalEngine
+
+    with run.store.lock():
+        run.store.sweep()
+        records = run_records(run)
+        for key in [k for k, r in records.items() if _is_rerun(r, rerun)]:
+            run.store.remove(key)
+            del records[key]
+        missing = [n for k, n in run.plan.nodes.items() if k not in records]
+        if missing:
+            engine = LocalEngine(
+                run.root,
+                jobs=jobs,
+                threads=None,
+                device=resolve_device(device),
+                environment=environment(),
+            )
+            done = {k: r.status for k, r in records.items()}
+            engine.run(missing, run.store, done=done, on_event=on_event)
+    return run_records(run)
+
+
+def _is_rerun(record: Record, rerun: str | None) -> bool:
+    return rerun == "all" or (rerun == "failed" and record.status not in ("ok", "not applicable"))
+
+
+def resolve_device(device: str) -> str:
+    """``cuda`` for ``auto`` where there is a GPU, without importing torch; else what was asked for."""
+    if device != "auto":
+        return device
+    return "cuda" if any(Path("/dev").glob("nvidia[0-9]*")) else "cpu"
+
+
+def run_records(run: OpenRun) -> dict[str, Record]:
+    """The records of the plan's nodes, by key."""
+    return {k: r for k, r in run.store.read_all().items() if k in run.plan.nodes}
+
+
+def run_statuses(run: OpenRun, records: Mapping[str, Record]) -> list[tuple[Any, str, str]]:
+    """Every cell of the board with its status and reason."""
+    return [(c, *cell_status(run.plan, records, c)) for c in run.plan.cells]
+
+
+# ---------------------------------------------------------------- results and site
+
+
+def write_results(run: OpenRun, records: Mapping[str, Record]) -> Results:
+    """Compute all figures and write ``results.parquet`` and ``curves.parquet``."""
+    results = collect(run.plan, run.store, records, run.suite.confidence)
+    for name, frame in (("results", results.frame), ("curves", results.curves)):
+        temporary = run.root / f".{name}.{os.getpid()}.parquet"
+        frame.to_parquet(temporary, index=False)
+        os.replace(temporary, run.root / f"{name}.parquet")
+    return results
+
+
+def write_site(run: OpenRun, records: Mapping[str, Record], results: Results, out: Path) -> Path:
+    """Render the board into ``out``; the path of its page."""
+    from leaderboards import build_site
+
+    return build_site(results.frame, results.curves, board_info(run, records, results), out)
+
+
+def board_info(run: OpenRun, records: Mapping[str, Record], results: Results) -> dict[str, Any]:
+    """What the board says besides the figures: protocol, datasets, plugins, controls, environment."""
+    resolved = run.plan.resolved
+    return {
+        "suite": {
+            "name": run.suite.name,
+            "description": run.suite.description,
+            "seeds": list(run.suite.seeds),
+            "confidence": run.suite.confidence,
+            "yaml": run.suite.text(),
+        },
+        "protocol": protocol(run.suite),
+        "datasets": [_dataset_info(run, records, d) for d in resolved.datasets],
+        "methods": [_plugin_info(p) for p in resolved.methods],
+        "attacks": [_plugin_info(p) for p in resolved.attacks],
+        "utilities": [_plugin_info(p) for p in resolved.utilities],
+        "controls": [
+            {**asdict(v), "reason": "" if v.passed else v.reason} for v in results.verdicts
+        ],
+        "environment": environment(),
+        "command": command(run),
+        "rerun": f"{command(run)} --rerun failed",
+        "generated_at": now(),
+        "duration_s": sum(r.duration_s for r in records.values()),
+    }
+
+
+def command(run: OpenRun) -> str:
+    """The command line that continues this run."""
+    only = "".join(f" --only {k}={v}" for k, values in run.only.items() for v in values)
+    return f"{Path(sys.executable).name} -m benchmark run --suite {run.suite.name} --out {run.root}{only}"
+
+
+def _plugin_info(plugin: ResolvedPlugin) -> dict[str, Any]:
+    if plugin.plugin is None:
+        return {"name": plugin.name, "label": plugin.label, "unavailable": plugin.unavailable}
+    info = plugin.plugin.info
+    access = getattr(info, "needs", getattr(info, "offers", None))
+    return {
+        "name": plugin.name,
+        "label": plugin.label,
+        "version": info.version,
+        "summary": info.summary,
+        "citation": info.citation,
+        "access": "" if access is None else str(access),
+        "params": dict(plugin.parameters),
+        "control": bool(getattr(info, "control", False)),
+        "auxiliary": getattr(info, "auxiliary", ""),
+        "shadows": getattr(info, "shadows", 0),
+    }
+
+
+def _dataset_info(run: OpenRun, records: Mapping[str, Record], dataset: Any) -> dict[str, Any]:
+    plugin = dataset.source.plugin
+    record = records.get(run.plan.datasets[dataset.label])
+    values = record.values if record and record.status == "ok" else {}
+    game = next(
+        (
+            records[c.game]
+            for c in run.plan.cells
+            if c.dataset == dataset.label and c.game in records
+        ),
+        None,
+    )
+    sizes = dict(game.values) if game and game.status == "ok" else {}
+    return {
+        "name": dataset.label,
+        "params": dict(dataset.source.parameters),
+        "kind": dataset.kind,
+        "public": plugin.public,
+        "licence": plugin.info.licence,
+        "url": plugin.info.url,
+        "citation": plugin.info.citation,
+        "summary": plugin.info.summary,
+        "digest": values.get("digest", ""),
+        "classes": values.get("classes", []),
+        "n_classes": values.get("n_classes"),
+        "n_identities": values.get("n_identities"),
+        "features": [f.label for f in dataset.features],
+        "known_answer": dataset.controls is not None,
+        "splits": {k.removeprefix("n_"): v for k, v in sizes.items() if k.startswith("n_")},
+    }
+
+
+def protocol(suite: Suite) -> list[dict[str, str]]:
+    """How the figures came about, for readers of the board."""
+    percent = f"{100 * suite.confidence:g} %"
+    return [
+        {
+            "title": "The game",
+            "text": "From each dataset the referee draws candidates and tosses a fair, seeded coin for each (for "
+            "each identity, where there are any): heads is a member, which the method sees; tails is a non-member of "
+            "the same distribution, which it never sees. Auxiliary, holdout, validation and test records are disjoint "
+            "from the candidates. Attacks get the candidates without the coins and what their access level grants; "
+            "only the referee knows the coins and computes figures.",
+        },
+        {
+            "title": "Units",
+            "text": "Figures count coins. Where a dataset has identities, an identity's score is the mean of its "
+            "records' scores, and linkage is tried with one record of each identity.",
+        },
+        {
+            "title": "Controls",
+            "text": "holdout releases fresh real records that are no candidates: every attack must be at chance. "
+            "identity releases the members: each attack must reach the figure that it declares. Attacks with a closed "
+            "form must match it. A classifier that is told half of the coins, without any release, must be at chance "
+            "on the other half. Checks that chance can fail share an error of 1 % over the whole run (Bonferroni). An "
+            "attack whose control fails is void where it failed.",
+        },
+        {
+            "title": "Intervals",
+            "text": f"All intervals are {percent}; each names its method. A TPR at a FPR finer than one in the number "
+            "of non-members is not resolvable and is not given. ε is the one-run lower bound (Steinke, Nasr and "
+            "Jagielski 2023) with guess counts fixed in advance and Bonferroni-corrected; its ceiling at this number "
+            "of candidates stands beside it.",
+        },
+        {
+            "title": "Worst case",
+            "text": "A method is judged by the attack that does best against it under the access level, with every "
+            "attack's interval widened (Bonferroni) to pay for having taken the worst. Void attacks do not count.",
+        },
+        {
+            "title": "Seeds",
+            "text": f"Seeds {', '.join(map(str, suite.seeds))}: each draws its own candidates and coins and fits its "
+            "own release. Figures are means over seeds with their spread; the ε bound is the best of the seeds, "
+            "corrected for the choice.",
+        },
+        {
+            "title": "Utility",
+            "text": "Trained on the release, measured on real test records; validation records serve early stopping. "
+            "Relative figures divide by training on the real members (identity) at the same seed.",
+        },
+    ]
