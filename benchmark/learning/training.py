@@ -1,0 +1,105 @@
+"""What every training loop here needs: seeded initialisation, batches and early stopping.
+
+Nothing here touches torch's global random state.
+"""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Callable, Iterator
+
+import torch
+from torch import nn
+
+__all__ = ["EarlyStopping", "batches", "build", "initialise_"]
+
+
+def build(make: Callable[[], nn.Module], generator: torch.Generator, device: str) -> nn.Module:
+    """Construct a network without drawing from the global random state, and initialise it.
+
+    Parameters
+    ----------
+    make : callable
+        Returns the network; called once, under the meta device.
+    generator : torch.Generator
+        A CPU generator.
+    device : str
+        Where the network ends up; the numbers are the same on every device.
+    """
+    with torch.device("meta"):
+        module = make()
+    return initialise_(module.to_empty(device="cpu"), generator).to(device)
+
+
+def initialise_(module: nn.Module, generator: torch.Generator) -> nn.Module:
+    """Fill all linear layers in place as torch does by default: U(−1/√fan_in, 1/√fan_in).
+
+    Raises
+    ------
+    TypeError
+        Where a parameter belongs to a layer of another kind, which would stay uninitialised.
+    """
+    for layer in module.modules():
+        own = list(layer.parameters(recurse=False))
+        if own and not isinstance(layer, nn.Linear):
+            raise TypeError(f"can initialise nn.Linear only. Got {type(layer).__name__} instead.")
+        if own:
+            bound = 1 / math.sqrt(layer.in_features)
+            for parameter in own:
+                with torch.no_grad():
+                    parameter.uniform_(-bound, bound, generator=generator)
+    return module
+
+
+def batches(n: int, size: int, generator: torch.Generator, device: str) -> Iterator[torch.Tensor]:
+    """Indices ``(b,) int64`` of one epoch over ``n`` records in random order; the last may be small.
+
+    The order is drawn on the CPU from ``generator`` and moved to ``device``.
+    """
+    yield from torch.randperm(n, generator=generator).to(device).split(size)
+
+
+class EarlyStopping:
+    """Keeps the best state of a network by a loss, and says when patience is over.
+
+    Parameters
+    ----------
+    module : nn.Module
+    patience : int
+        Epochs without improvement after which :meth:`update` returns True.
+
+    Attributes
+    ----------
+    best_loss : float
+        Lowest loss so far; infinite before the first update.
+    best_epoch : int
+        Its number, from 1; 0 before the first update.
+    epochs : int
+        Number of updates so far.
+    """
+
+    def __init__(self, module: nn.Module, patience: int) -> None:
+        self.patience = patience
+        self.best_loss = math.inf
+        self.best_epoch = 0
+        self.epochs = 0
+        self._module = module
+        self._best = copy.deepcopy(module.state_dict())
+
+    def update(self, loss: float) -> bool:
+        """Note the loss after an epoch; returns whether to stop. A loss that is NaN is no progress."""
+        self.epochs += 1
+        if loss < self.best_loss:
+            self.best_loss, self.best_epoch = loss, self.epochs
+            self._store()
+        return self.epochs - self.best_epoch >= self.patience
+
+    @torch.no_grad()
+    def _store(self) -> None:
+        for name, value in self._module.state_dict().items():
+            self._best[name].copy_(value)
+
+    def restore_best(self) -> None:
+        """Load the best state into the network."""
+        self._module.load_state_dict(self._best)

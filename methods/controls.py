@@ -1,0 +1,112 @@
+"""Controls: releases whose privacy is known beforehand, so that they calibrate the board.
+
+``holdout`` gives nothing of the members away, ``identity`` gives everything, and ``gaussian_mean``
+gives away what a closed form says. An attack or a split that contradicts them is void.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+import numpy as np
+
+from benchmark.contracts import (
+    Context,
+    LeakboardError,
+    Method,
+    MethodInfo,
+    NotApplicable,
+    Records,
+    Release,
+)
+
+__all__ = ["GaussianMean", "Holdout", "Identity"]
+
+
+class Holdout(Method):
+    """Releases fresh real records instead of the members: the utility ceiling and the chance level.
+
+    The release has as many records as there are members, drawn without replacement, or all of the
+    hold-out where it is smaller. It is independent of the members, so every attack must be at chance.
+    It carries no formal guarantee: the people in the hold-out are released as they are.
+    """
+
+    info: ClassVar[MethodInfo] = MethodInfo(
+        name="holdout",
+        version="1",
+        summary="Fresh real records, none of them a candidate: every attack must be at chance.",
+        control=True,
+        needs_holdout=True,
+    )
+
+    def fit(self, members: Records, context: Context) -> Release:
+        """Release records of ``context.holdout``.
+
+        Raises
+        ------
+        LeakboardError
+            Where the context holds no hold-out.
+        """
+        holdout = context.holdout
+        if holdout is None or len(holdout) == 0:
+            raise LeakboardError(
+                "the 'holdout' control needs real records that are not candidates. Got none in "
+                "context.holdout; lower the number of candidates, or use a larger dataset."
+            )
+        n = min(len(members), len(holdout))
+        chosen = context.rng("holdout").choice(len(holdout), size=n, replace=False)
+        return Release(records=holdout.take(np.sort(chosen)).replace(groups=None))
+
+
+class Identity(Method):
+    """Releases the members themselves: the positive control of most attacks."""
+
+    info: ClassVar[MethodInfo] = MethodInfo(
+        name="identity",
+        version="1",
+        summary="The members themselves, unchanged: attacks must succeed.",
+        control=True,
+    )
+
+    def fit(self, members: Records, context: Context) -> Release:
+        """Release a copy of ``members`` without their identities."""
+        index = np.arange(len(members))
+        return Release(records=members.take(index).replace(groups=None), origin=index)
+
+
+class GaussianMean(Method):
+    """Releases the mean of the members of each class: a leak with a closed-form answer.
+
+    One record for each class that has members. With one class of ``n`` members, each drawn from an
+    isotropic Gaussian in ``d`` dimensions, the best attack (the likelihood ratio, which amounts to a
+    correlation with the mean) reaches AUC = Φ(√(d/n)/√2) on average over records [1]_.
+
+    References
+    ----------
+    .. [1] Azize & Basu, "How Much Does Each Datapoint Leak Your Privacy?", 2024, arXiv 2402.10065:
+       a record z leaks m = ‖z−μ‖²_{C⁻¹}/n, and AUC = Φ(√(m/2)); the mean of m is d/n.
+    """
+
+    info: ClassVar[MethodInfo] = MethodInfo(
+        name="gaussian_mean",
+        version="1",
+        summary="The mean of the members of each class: leaks by a closed form.",
+        citation="Azize & Basu 2024, arXiv 2402.10065",
+        kinds=frozenset({"feature"}),
+        control=True,
+    )
+
+    def fit(self, members: Records, context: Context) -> Release:
+        """Release one mean for each class, in the order of the labels.
+
+        Raises
+        ------
+        NotApplicable
+            For images, whose mean would be rounded to whole grey levels.
+        """
+        if members.kind != "feature":
+            raise NotApplicable("the 'gaussian_mean' control works on features. Got images.")
+        classes = np.unique(members.labels)
+        means = [members.data[members.labels == c].mean(axis=0, dtype=np.float64) for c in classes]
+        data = np.stack(means).astype(np.float32)
+        return Release(records=Records(data, classes, extractor=members.extractor))

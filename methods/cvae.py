@@ -1,0 +1,297 @@
+"""A conditional variational autoencoder on features, which releases samples instead of records.
+
+Networks, loss and training loop are in :mod:`benchmark.learning.cvae`. The method is that of Di Salvo
+et al. [1]_, with the textbook Kullback–Leibler penalty unless ``published_kl`` is set, and with the
+method's own validation records: it never sees those of the game.
+
+References
+----------
+.. [1] Di Salvo, Tafler, Doerrich & Ledig, "Privacy-preserving datasets by capturing feature
+   distributions with Conditional VAEs", BMVC 2024, arXiv 2408.00639.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, ClassVar
+
+import numpy as np
+
+from benchmark.contracts import (
+    Access,
+    Context,
+    Field,
+    LeakboardError,
+    Method,
+    MethodInfo,
+    NotApplicable,
+    Records,
+    Release,
+    Saved,
+)
+
+if TYPE_CHECKING:
+    from benchmark.learning.cvae import FeatureGenerator, TrainingSummary
+
+__all__ = ["CVAE"]
+
+# Records decoded at once, which bounds memory when many are drawn.
+CHUNK = 8192
+
+
+class CVAE(Method):
+    """Fits a CVAE to the members and releases draws from it.
+
+    Features are scaled to [0, 1] by the members' minimum and maximum (features that are constant
+    keep their value); draws cannot leave that box, whose faces are members' values. The release has
+    the members' class counts times ``release_size``, with codes z ~ N(0, s²·I), s = ``sample_scale``,
+    and the decoder's mean as the record. ``sample`` without labels draws them from the members' class
+    shares and a fresh code for each record (the paper's "online" variant).
+
+    Early stopping uses a share of the members that is kept from training, by identity where there
+    are identities, and never the last training record of a class.
+
+    No formal guarantee. Class counts and the ranges of the features are released as they are.
+    """
+
+    info: ClassVar[MethodInfo] = MethodInfo(
+        name="cvae",
+        version="1",
+        summary="Samples of a conditional VAE fitted to the members' features.",
+        citation="Di Salvo et al. 2024, arXiv 2408.00639",
+        offers=Access.WEIGHTS,
+        kinds=frozenset({"feature"}),
+    )
+
+    hidden: int = Field(256, ge=1, description="width of the hidden layers")
+    latent: int = Field(50, ge=1, description="dimension of the latent code")
+    beta: float = Field(0.1, ge=0, allow_inf_nan=False, description="weight of the KL penalty")
+    published_kl: bool = Field(
+        False,
+        description=(
+            "use the penalty of the authors' code, which trains codes towards N(0, ½·I) although "
+            "the release draws them from N(0, I)"
+        ),
+    )
+    lr: float = Field(1e-3, gt=0, allow_inf_nan=False, description="step of Adam")
+    batch_size: int = Field(512, ge=1, description="records a step")
+    epochs: int = Field(1000, ge=1, description="most epochs")
+    patience: int = Field(15, ge=1, description="epochs without progress before stopping")
+    validation_fraction: float = Field(
+        0.15, gt=0, lt=1, description="share of the members kept for early stopping"
+    )
+    sample_scale: float = Field(
+        1.0, ge=0, allow_inf_nan=False, description="standard deviation s of released codes"
+    )
+    release_size: float = Field(
+        1.0, gt=0, allow_inf_nan=False, description="records released, in multiples of the members"
+    )
+
+    def fit(self, members: Records, context: Context) -> Release:
+        """Train on the members and draw the release.
+
+        Raises
+        ------
+        NotApplicable
+            For images; extract features first.
+        LeakboardError
+            Where training diverges.
+        """
+        if members.kind != "feature":
+            raise NotApplicable("'cvae' works on features. Got images; name a feature extractor.")
+        generator, summary = self._train(members, context)
+        if not math.isfinite(summary.validation_loss):
+            raise LeakboardError(
+                f"training of 'cvae' diverged: the validation loss was never finite in "
+                f"{summary.epochs} epochs. Got lr={self.lr}; try a smaller one, such as 1e-3."
+            )
+        counts = np.bincount(members.labels)
+        sample = Sampler(generator, counts, self.sample_scale, members.extractor)
+        labels = np.repeat(np.arange(len(counts)), _scaled_counts(counts, self.release_size))
+        return Release(
+            records=sample(len(labels), labels, context.rng("release")),
+            state={**_to_numpy(generator), "class_counts": counts},
+            sample=sample,
+            weights=generator,
+            notes={
+                "epochs": summary.epochs,
+                "best_epoch": summary.best_epoch,
+                "best_validation_loss": summary.validation_loss,
+            },
+        )
+
+    def restore(self, saved: Saved, context: Context) -> Release:
+        """Rebuild the generator; draws are those of the fitted release, bit for bit."""
+        generator = _from_numpy(saved.state, context.device)
+        counts = saved.state["class_counts"]
+        extractor = saved.records.extractor
+        return Release(
+            records=saved.records,
+            state=saved.state,
+            sample=Sampler(generator, counts, self.sample_scale, extractor),
+            weights=generator,
+            guarantee=saved.guarantee,
+        )
+
+    def _train(
+        self, members: Records, context: Context
+    ) -> tuple[FeatureGenerator, TrainingSummary]:
+        import torch
+        from torch.nn import functional as F
+
+        from benchmark.learning.cvae import CVAENetwork, FeatureGenerator, train_cvae
+        from benchmark.learning.training import build
+
+        n_classes = int(members.labels.max()) + 1
+        minimum, width = _scaling(members.data)
+        x = torch.from_numpy((members.data - minimum) / width).to(context.device)
+        onehot = F.one_hot(torch.from_numpy(members.labels), n_classes).float().to(context.device)
+        validation = split_by_identity(members, self.validation_fraction, context.rng("split"))
+        network = build(
+            lambda: CVAENetwork(members.data.shape[1], n_classes, self.hidden, self.latent),
+            context.torch_generator("weights"),
+            context.device,
+        )
+        summary = train_cvae(
+            network,
+            (x[~validation], onehot[~validation]),
+            (x[validation], onehot[validation]) if validation.any() else (x, onehot),
+            beta=self.beta,
+            published_kl=self.published_kl,
+            lr=self.lr,
+            batch_size=self.batch_size,
+            epochs=self.epochs,
+            patience=self.patience,
+            generator=context.torch_generator("training"),
+            progress=context.progress,
+        )
+        scaling = (torch.from_numpy(array).to(context.device) for array in (minimum, width))
+        return FeatureGenerator(network, *scaling), summary
+
+
+class Sampler:
+    """Draws records from a trained generator: ``sampler(n, labels, rng)``.
+
+    Parameters
+    ----------
+    generator : FeatureGenerator
+    class_counts : ndarray of shape (C,), int64
+        Labels are drawn from their shares where none are given.
+    scale : float
+        Standard deviation of the codes.
+    extractor : str or None
+        Put on the records drawn.
+    """
+
+    def __init__(
+        self,
+        generator: FeatureGenerator,
+        class_counts: np.ndarray,
+        scale: float,
+        extractor: str | None,
+    ) -> None:
+        self.generator = generator
+        self.class_counts = class_counts
+        self.scale = scale
+        self.extractor = extractor
+
+    def __call__(self, n: int, labels: np.ndarray | None, rng: np.random.Generator) -> Records:
+        """``n`` fresh records of the given ``labels (n,) int64``, or of drawn ones.
+
+        Raises
+        ------
+        LeakboardError
+            For a label that no member has.
+        """
+        if labels is None:
+            shares = self.class_counts / self.class_counts.sum()
+            labels = rng.choice(len(shares), size=n, p=shares)
+        labels = np.asarray(labels, dtype=np.int64)
+        self._check(n, labels)
+        codes = rng.standard_normal((n, self.generator.latent), dtype=np.float32)
+        return Records(
+            self._decode(codes * np.float32(self.scale), labels), labels, extractor=self.extractor
+        )
+
+    def _check(self, n: int, labels: np.ndarray) -> None:
+        known = np.flatnonzero(self.class_counts)
+        if labels.shape != (n,) or not np.isin(labels, known).all():
+            raise LeakboardError(
+                f"labels must be of shape ({n},) and among the members' classes, {known.tolist()}. "
+                f"Got shape {labels.shape} with {np.unique(labels).tolist()}."
+            )
+
+    def _decode(self, codes: np.ndarray, labels: np.ndarray) -> np.ndarray:
+        import torch
+
+        device = self.generator.minimum.device
+        parts = [np.empty((0, len(self.generator.minimum)), dtype=np.float32)]
+        with torch.no_grad():
+            for start in range(0, len(codes), CHUNK):
+                chunk = slice(start, start + CHUNK)
+                z = torch.from_numpy(codes[chunk]).to(device)
+                y = torch.from_numpy(labels[chunk]).to(device)
+                parts.append(self.generator(z, y).cpu().numpy())
+        return np.concatenate(parts)
+
+
+def _scaling(data: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Minimum and width ``(D,) float32`` of each feature; 1 for the width of a constant one."""
+    minimum = data.min(axis=0)
+    width = data.max(axis=0) - minimum
+    return minimum, np.where(width > 0, width, np.float32(1))
+
+
+def _scaled_counts(counts: np.ndarray, factor: float) -> np.ndarray:
+    """Records to release of each class: rounded, and at least one where there are members."""
+    return np.maximum(np.rint(counts * factor).astype(np.int64), (counts > 0).astype(np.int64))
+
+
+def split_by_identity(records: Records, fraction: float, rng: np.random.Generator) -> np.ndarray:
+    """Choose about ``fraction`` of the records for validation, whole identities at a time.
+
+    An identity stays in training where a class would otherwise lose its last training record.
+
+    Returns
+    -------
+    ndarray of shape (n,), bool
+        True for validation. All False where no identity can be spared.
+    """
+    n = len(records)
+    identities = np.arange(n) if records.groups is None else records.groups
+    _, inverse = np.unique(identities, return_inverse=True)
+    order = np.argsort(inverse, kind="stable")
+    owned = np.split(order, np.flatnonzero(np.diff(inverse[order])) + 1)
+    left = np.bincount(records.labels)
+    chosen = np.zeros(n, dtype=bool)
+    for i in rng.permutation(len(owned)):
+        if chosen.sum() >= fraction * n:
+            break
+        taken = np.bincount(records.labels[owned[i]], minlength=len(left))
+        if ((left > taken) | (taken == 0)).all():
+            chosen[owned[i]] = True
+            left -= taken
+    return chosen
+
+
+def _to_numpy(generator: FeatureGenerator) -> dict[str, np.ndarray]:
+    return {name: value.cpu().numpy().copy() for name, value in generator.state_dict().items()}
+
+
+def _from_numpy(state: Mapping[str, np.ndarray], device: str) -> FeatureGenerator:
+    """The generator of a state, its shape read off the arrays."""
+    import torch
+
+    from benchmark.learning.cvae import CVAENetwork, FeatureGenerator
+
+    dimension = len(state["minimum"])
+    hidden, inputs = state["network.encoder.0.weight"].shape
+    latent = len(state["network.encoder.2.bias"]) // 2
+    with torch.device("meta"):
+        network = CVAENetwork(dimension, inputs - dimension, hidden, latent)
+        generator = FeatureGenerator(network, torch.empty(dimension), torch.empty(dimension))
+    generator = generator.to_empty(device="cpu")
+    names = generator.state_dict().keys()
+    generator.load_state_dict({name: torch.from_numpy(np.array(state[name])) for name in names})
+    return generator.to(device)

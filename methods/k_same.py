@@ -1,0 +1,368 @@
+"""k-Same: replace groups of at least k records by their mean.
+
+The family goes back to Newton, Sweeney & Malin [1]_; the grouping rule offered as ``farthest`` is the
+one that Di Salvo et al. [3]_ use on features of foundation models. What the project adds:
+
+- Groups are of *identities*: a patient with several records is one point, the centroid of those
+  records, and is never split.
+- No group is ever smaller than k. What is left at the end (between k and 2k − 1 points) is the last
+  group. Public code drops those records or lets late groups steal members of earlier ones.
+- Time is O(n²·D) and memory O(n·D): distances are computed in blocks and never kept.
+
+References
+----------
+.. [1] Newton, Sweeney & Malin, "Preserving Privacy by De-identifying Face Images", 2005.
+.. [2] Gross et al., "Integrating Utility into Face De-identification", 2005 (k-Same-Select).
+.. [3] Di Salvo et al., BMVC 2024, arXiv 2408.00639.
+.. [4] Domingo-Ferrer & Torra, "Ordinal, Continuous and Heterogeneous k-Anonymity Through
+   Microaggregation", 2005 (MDAV).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+
+import numpy as np
+
+from benchmark.contracts import (
+    Context,
+    Field,
+    KAnonymity,
+    Method,
+    MethodInfo,
+    NotApplicable,
+    Records,
+    Release,
+)
+
+__all__ = ["KSame", "farthest_groups", "mdav_groups"]
+
+# Elements of one block of distances (32 MiB of float64).
+BLOCK = 2**22
+# Squared distances closer than this share of the largest squared norm count as equal, so that the
+# order in which a processor adds up does not decide between duplicates.
+TIE = 1e-12
+
+
+class KSame(Method):
+    """k-Same on features or pixels.
+
+    Every identity (every record, where the members have no identities) goes into one group of at
+    least ``k``; a group releases copies of the mean of its identities' centroids, the same number of
+    copies for each of its identities, as near to its number of records as that allows. Equal numbers
+    matter: were a patient with ten records to get ten of fourteen copies, linking at random within
+    the group would find that patient far more often than 1/k. The rows are shuffled.
+
+    Labels. With ``label_aware`` groups lie within one class (k-Same-Select): points are then the
+    identities' centroids *within that class*, and a class with fewer than ``k`` identities is not
+    released (``notes["dropped_records"]`` counts its records). Otherwise groups mix classes, and
+    ``labels`` decides: ``majority`` gives all of a group the label that most of its identities have
+    (each identity counts once, ties are drawn), which keeps re-identification ≤ 1/k for an attacker
+    who knows labels too. ``own`` lets every copy keep the label of the record it stands for, as
+    published; a label that is rare in its group then singles its owner out, so no guarantee is
+    claimed.
+
+    1/k bounds re-identification. It does not bound membership inference: means still leak.
+    """
+
+    info: ClassVar[MethodInfo] = MethodInfo(
+        name="k_same",
+        version="1",
+        summary="Replaces groups of at least k identities by their mean.",
+        citation="Newton, Sweeney & Malin 2005; Di Salvo et al. 2024, arXiv 2408.00639",
+    )
+
+    k: int = Field(5, ge=2, description="smallest number of identities in a group")
+    label_aware: bool = Field(False, description="group within classes (k-Same-Select)")
+    rule: Literal["farthest", "mdav"] = Field(
+        "farthest", description="how groups are formed: as published for features, or by MDAV"
+    )
+    labels: Literal["majority", "own"] = Field(
+        "majority", description="label of what a mixed group releases"
+    )
+
+    def fit(self, members: Records, context: Context) -> Release:
+        """Group the members and release the groups' means.
+
+        Raises
+        ------
+        NotApplicable
+            Where there are fewer than ``k`` identities; in every class, if ``label_aware``.
+        """
+        rng = context.rng("k_same")
+        vectors = members.data.reshape(len(members), -1)
+        groups = [
+            group
+            for rows in self._parts(members)
+            for group in form_groups(vectors, _identities(members, rows), self.k, self.rule)
+        ]
+        if not groups:
+            raise NotApplicable(
+                f"k_same needs at least k = {self.k} identities"
+                f"{' in some class' if self.label_aware else ''}. Got "
+                f"{len(members)} records; choose a smaller k, or more candidates."
+            )
+        copies = [_equal_copies(group.owners) for group in groups]
+        labels = [
+            self._labels(members.labels, group, rows, rng)
+            for group, rows in zip(groups, copies, strict=True)
+        ]
+        sizes = [len(rows) for rows in copies]
+        means = np.stack([group.mean for group in groups])
+        order = rng.permutation(sum(sizes))
+        data = _as_data(members, np.repeat(means, sizes, axis=0)[order])
+        own_labels = self.labels == "own" and not self.label_aware
+        return Release(
+            records=Records(data, np.concatenate(labels)[order], extractor=members.extractor),
+            guarantee=None if own_labels else KAnonymity(k=self.k),
+            origin=np.concatenate(copies)[order],
+            notes=_notes(members, groups),
+        )
+
+    def _parts(self, members: Records) -> list[np.ndarray]:
+        """Rows of members that may share groups."""
+        if not self.label_aware:
+            return [np.arange(len(members))]
+        return [np.flatnonzero(members.labels == label) for label in np.unique(members.labels)]
+
+    def _labels(
+        self, labels: np.ndarray, group: Group, rows: np.ndarray, rng: np.random.Generator
+    ) -> np.ndarray:
+        """Labels of the copies ``rows`` that a group releases."""
+        if self.labels == "own":
+            return labels[rows]
+        votes = sum(
+            np.bincount(labels[owned], minlength=labels.max() + 1) / len(owned)
+            for owned in group.owners
+        )
+        winners = np.flatnonzero(votes > votes.max() - 1e-9)
+        return np.full(len(rows), rng.choice(winners), dtype=np.int64)
+
+
+@dataclass(frozen=True)
+class Group:
+    """Identities that are released together.
+
+    ``owners`` holds, for each identity, its rows of the members, ascending; ``mean (D,) float64`` is
+    the mean of the identities' centroids.
+    """
+
+    owners: list[np.ndarray]
+    mean: np.ndarray
+
+
+def form_groups(vectors: np.ndarray, owners: list[np.ndarray], k: int, rule: str) -> list[Group]:
+    """Group identities by their centroids; none where there are fewer than ``k`` of them.
+
+    Parameters
+    ----------
+    vectors : ndarray of shape (n, D)
+        All records.
+    owners : list of ndarray
+        Rows of each identity, disjoint.
+    k : int
+        Smallest size of a group.
+    rule : {"farthest", "mdav"}
+    """
+    if len(owners) < k:
+        return []
+    points = np.stack([vectors[rows].mean(axis=0, dtype=np.float64) for rows in owners])
+    indices = RULES[rule](points, k)
+    _assert_partition(indices, len(points), k)
+    return [Group([owners[i] for i in index], points[index].mean(axis=0)) for index in indices]
+
+
+def _assert_partition(groups: list[np.ndarray], n: int, k: int) -> None:
+    """Fail loudly, also under ``python -O``, rather than release a group that breaks the claim."""
+    smallest = min(map(len, groups))
+    if smallest < k:
+        raise AssertionError(f"internal error: k_same formed a group of {smallest}, below k = {k}.")
+    if not np.array_equal(np.sort(np.concatenate(groups)), np.arange(n)):
+        raise AssertionError("internal error: k_same's groups do not partition the identities.")
+
+
+def _identities(members: Records, rows: np.ndarray) -> list[np.ndarray]:
+    """``rows`` split by identity; every row by itself where there are no identities."""
+    if members.groups is None:
+        return list(rows[:, None])
+    order = np.argsort(members.groups[rows], kind="stable")
+    sorted_groups = members.groups[rows][order]
+    starts = np.flatnonzero(sorted_groups[1:] != sorted_groups[:-1]) + 1
+    return np.split(rows[order], starts)
+
+
+def _equal_copies(owners: list[np.ndarray]) -> np.ndarray:
+    """Rows that the copies of one group stand for: equally many for each identity, in turns."""
+    each = max(1, round(sum(map(len, owners)) / len(owners)))
+    return np.concatenate([np.resize(rows, each) for rows in owners])
+
+
+def _as_data(members: Records, means: np.ndarray) -> np.ndarray:
+    if members.kind == "feature":
+        return means.astype(np.float32)
+    return np.rint(means).astype(np.uint8).reshape(-1, *members.data.shape[1:])
+
+
+def _notes(members: Records, groups: list[Group]) -> dict[str, float | int | str]:
+    kept = np.concatenate([rows for group in groups for rows in group.owners])
+    sizes = [len(group.owners) for group in groups]
+    pure = [np.ptp(members.labels[np.concatenate(group.owners)]) == 0 for group in groups]
+    return {
+        "groups": len(groups),
+        "smallest_group": min(sizes),
+        "largest_group": max(sizes),
+        "pure_groups": int(np.sum(pure)),
+        "dropped_records": len(members) - len(kept),
+    }
+
+
+# ---------------------------------------------------------------- grouping rules
+
+
+def farthest_groups(points: np.ndarray, k: int) -> list[np.ndarray]:
+    """The rule published for features (Di Salvo et al. 2024).
+
+    While 2k points or more are unassigned: take the one whose Euclidean distances to all unassigned
+    points have the largest sum, and group it with its k − 1 nearest unassigned points. What is left
+    is the last group. Ties go to the lower index.
+
+    Parameters
+    ----------
+    points : ndarray of shape (n, D)
+        n ≥ k.
+    k : int
+        ≥ 2.
+
+    Returns
+    -------
+    list of ndarray
+        Indices of each group; all groups but the last have k, the last has k … 2k − 1.
+    """
+    pool = _Unassigned(points, sums=True)
+    groups = []
+    while len(pool) >= 2 * k:
+        groups.append(pool.pop(pool.nearest_to(pool.most_distant(), k)))
+    return [*groups, pool.indices()]
+
+
+def mdav_groups(points: np.ndarray, k: int) -> list[np.ndarray]:
+    """Maximum distance to average vector (Domingo-Ferrer & Torra 2005, MDAV-generic).
+
+    While 3k points or more are unassigned: take the point r farthest from their mean and the point
+    s farthest from r; group r, then s, with its k − 1 nearest unassigned points. Of 2k … 3k − 1
+    points the one farthest from the mean forms a group, and what is left is the last one.
+
+    Parameters and returns are those of :func:`farthest_groups`.
+    """
+    pool = _Unassigned(points)
+    groups = []
+    while len(pool) >= 3 * k:
+        r = pool.farthest_from(pool.mean())
+        groups.append(pool.pop(pool.nearest_to(r, k)))
+        groups.append(pool.pop(pool.nearest_to(pool.farthest_from(points[r]), k)))
+    if len(pool) >= 2 * k:
+        groups.append(pool.pop(pool.nearest_to(pool.farthest_from(pool.mean()), k)))
+    return [*groups, pool.indices()]
+
+
+RULES: dict[str, Callable[[np.ndarray, int], list[np.ndarray]]] = {
+    "farthest": farthest_groups,
+    "mdav": mdav_groups,
+}
+
+
+class _Unassigned:
+    """The points that are in no group yet, with what the rules ask about them.
+
+    Distances are Euclidean, computed in float64 from inner products of the centred points. Stored
+    rows of assigned points are masked, and dropped once they are a quarter of what is stored.
+
+    Parameters
+    ----------
+    points : ndarray of shape (n, D), float64
+    sums : bool, default=False
+        Keep, for each point, the sum of its distances to all unassigned points.
+    """
+
+    def __init__(self, points: np.ndarray, *, sums: bool = False) -> None:
+        self._centre = points.mean(axis=0)
+        self._points = points - self._centre
+        self._squares = np.einsum("nd,nd->n", self._points, self._points)
+        self._tie = TIE * self._squares.max() or 1.0
+        self._indices = np.arange(len(points))
+        self._alive = np.ones(len(points), dtype=bool)
+        self._sums = self._initial_sums() if sums else None
+
+    def __len__(self) -> int:
+        return int(np.count_nonzero(self._alive))
+
+    def indices(self) -> np.ndarray:
+        """Indices of the unassigned points, ascending."""
+        return self._indices[self._alive]
+
+    def mean(self) -> np.ndarray:
+        """Mean of the unassigned points, ``(D,)``."""
+        return self._centre + self._alive @ self._points / len(self)
+
+    def most_distant(self) -> int:
+        """Index of the point with the largest sum of distances to the unassigned points."""
+        sums = np.where(self._alive, self._sums, -np.inf)
+        return int(self._indices[np.argmax(sums >= sums.max() * (1 - 1e-9))])
+
+    def farthest_from(self, vector: np.ndarray) -> int:
+        """Index of the point farthest from ``vector (D,)``."""
+        squares = self._ranks(vector - self._centre, dead=-np.inf)
+        return int(self._indices[np.argmax(squares)])
+
+    def nearest_to(self, index: int, k: int) -> np.ndarray:
+        """Indices of the ``k`` points nearest to the point at ``index``, itself among them."""
+        position = np.searchsorted(self._indices, index)
+        squares = self._ranks(self._points[position], dead=np.inf)
+        squares[position] = -1.0
+        threshold = np.partition(squares, k - 1)[k - 1]
+        candidates = np.flatnonzero(squares <= threshold)
+        nearest = candidates[np.argsort(squares[candidates], kind="stable")[:k]]
+        return self._indices[nearest]
+
+    def pop(self, indices: np.ndarray) -> np.ndarray:
+        """Take ``indices`` out; returns them."""
+        positions = np.searchsorted(self._indices, indices)
+        self._alive[positions] = False
+        if self._sums is not None:
+            self._sums -= np.sqrt(self._squared_distances(positions)).sum(axis=0)
+        if len(self) < 0.75 * len(self._indices):
+            self._compact()
+        return indices
+
+    def _ranks(self, vector: np.ndarray, dead: float) -> np.ndarray:
+        """Squared distances from a centred ``vector`` in units of the tie width, rounded."""
+        squares = self._squares - 2 * (self._points @ vector) + vector @ vector
+        return np.where(self._alive, np.rint(np.maximum(squares, 0) / self._tie), dead)
+
+    def _squared_distances(self, positions: np.ndarray | slice) -> np.ndarray:
+        """From the stored rows at ``positions`` to all stored rows."""
+        squares = self._points[positions] @ self._points.T
+        squares *= -2
+        squares += self._squares
+        squares += self._squares[positions][:, None]
+        return np.maximum(squares, 0, out=squares)
+
+    def _initial_sums(self) -> np.ndarray:
+        n = len(self._points)
+        step = max(1, BLOCK // n)
+        sums = np.empty(n)
+        for start in range(0, n, step):
+            rows = slice(start, start + step)
+            distances = self._squared_distances(rows)
+            sums[rows] = np.sqrt(distances, out=distances).sum(axis=1)
+        return sums
+
+    def _compact(self) -> None:
+        keep = self._alive
+        self._points, self._squares = self._points[keep], self._squares[keep]
+        self._indices = self._indices[keep]
+        if self._sums is not None:
+            self._sums = self._sums[keep]
+        self._alive = np.ones(len(self._indices), dtype=bool)
