@@ -1,0 +1,190 @@
+"""What a forked process does before and around its one node: shut itself in, within the node's limits."""
+
+from __future__ import annotations
+
+import ctypes
+import faulthandler
+import json
+import os
+import resource
+import shutil
+import signal
+import sys
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from benchmark.engines.worker import Execute, Usage, perform
+from benchmark.node import Node
+from benchmark.store import Store
+
+__all__ = ["Settings", "private_memory", "run_node", "tail"]
+
+MIB = 2**20
+_PR_SET_PDEATHSIG = 1
+_PROGRESS_EVERY_S = 0.1
+_LIBC = ctypes.CDLL(None, use_errno=True)
+
+Settings = dict[str, Any]
+
+
+def run_node(
+    node: Node,
+    settings: Settings,
+    execute: Execute,
+    *,
+    parent: int,
+    baseline: int,
+    progress_fd: int,
+    limit_threads: Callable[[int], None],
+) -> None:
+    """Execute ``node`` in this freshly forked process and store its record.
+
+    Parameters
+    ----------
+    parent : int
+        Process id of the server that forked this one.
+    baseline : int
+        Private memory at the fork, in bytes: what the node has used is counted from there.
+    progress_fd : int
+        Where progress is written to, a line of JSON each.
+    limit_threads : callable
+        Sets the number of threads of the libraries that the server has loaded.
+    """
+    die_with(parent)
+    paths = NodePaths(Path(settings["scratch"]), node.key)
+    _redirect_output(paths.log)
+    faulthandler.enable()
+    faulthandler.register(signal.SIGTERM, chain=True)  # a time-out shows where it was
+    device = settings["device"] if node.gpu > 0 else "cpu"
+    if device == "cpu":  # a CUDA context reserves far more addresses than it will ever use
+        limit_memory(node.memory_mb * MIB)
+    limit_threads(settings["threads"])
+    paths.scratch.mkdir(parents=True)
+    perform(
+        node,
+        Store(settings["store"]),
+        execute,
+        {
+            "device": device,
+            "scratch": paths.scratch,
+            "progress": _reporter(progress_fd, node.key),
+        },
+        environment=settings["environment"],
+        usage=lambda: _usage(baseline),
+        before_commit=lift_memory_limit,
+        output=lambda: tail(paths.log),
+    )
+    shutil.rmtree(paths.scratch, ignore_errors=True)
+
+
+class NodePaths:
+    """Where a running node keeps its scratch files and what it prints."""
+
+    def __init__(self, folder: Path, key: str) -> None:
+        self.scratch = folder / key[:16]
+        self.log = folder / f"{key[:16]}.log"
+
+    def clear(self) -> None:
+        """Delete both."""
+        shutil.rmtree(self.scratch, ignore_errors=True)
+        self.log.unlink(missing_ok=True)
+
+
+def die_with(parent: int) -> None:
+    """Have the kernel kill this process as soon as its parent is gone (Linux)."""
+    if sys.platform == "linux":
+        _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+        with suppress(OSError):  # if memory runs out, the kernel is to end the node, not the run
+            Path("/proc/self/oom_score_adj").write_text("500")
+    if os.getppid() != parent:
+        os._exit(1)
+
+
+def limit_memory(extra: int) -> None:
+    """Allow ``extra`` bytes of private memory beyond what this process has now (Linux)."""
+    size = _status_bytes("self", "VmData")
+    if size is not None:
+        _, hard = resource.getrlimit(resource.RLIMIT_DATA)
+        resource.setrlimit(resource.RLIMIT_DATA, (size + extra, hard))
+
+
+def lift_memory_limit() -> None:
+    """Undo :func:`limit_memory`."""
+    _, hard = resource.getrlimit(resource.RLIMIT_DATA)
+    resource.setrlimit(resource.RLIMIT_DATA, (hard, hard))
+
+
+def private_memory(pid: int | str = "self") -> int:
+    """Resident memory of a process without what it maps from files, in bytes; 0 when it is gone."""
+    anonymous = _status_bytes(pid, "RssAnon", "RssShmem")
+    if anonymous is not None:
+        return anonymous
+    import psutil
+
+    try:
+        return psutil.Process(None if pid == "self" else int(pid)).memory_info().rss
+    except psutil.Error:
+        return 0
+
+
+def tail(path: Path, size: int = 8000) -> str:
+    """The last ``size`` bytes of a file as text; empty when there is none."""
+    try:
+        with open(path, "rb") as file:
+            file.seek(max(0, os.fstat(file.fileno()).st_size - size))
+            return file.read().decode("utf-8", "replace")
+    except OSError:
+        return ""
+
+
+def _status_bytes(pid: int | str, *fields: str) -> int | None:
+    """Sum of fields of ``/proc/<pid>/status``, in bytes; None where there is no such thing."""
+    try:
+        with open(f"/proc/{pid}/status", encoding="ascii") as file:
+            lines = dict(line.split(":", 1) for line in file)
+        return sum(int(lines[f].split()[0]) * 1024 for f in fields)
+    except (OSError, KeyError, ValueError):
+        return None
+
+
+def _redirect_output(log: Path) -> None:
+    """Nothing to read from; what is printed goes to ``log``, native libraries' words included."""
+    null = os.open(os.devnull, os.O_RDONLY)
+    file = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_APPEND, 0o600)
+    os.dup2(null, 0)
+    os.dup2(file, 1)
+    os.dup2(file, 2)
+    os.close(null)
+    os.close(file)
+
+
+def _usage(baseline: int) -> Usage:
+    own = resource.getrusage(resource.RUSAGE_SELF)
+    children = resource.getrusage(resource.RUSAGE_CHILDREN)
+    cpu = own.ru_utime + own.ru_stime + children.ru_utime + children.ru_stime
+    return Usage(cpu_s=cpu, peak_memory_mb=peak_mb(own.ru_maxrss, baseline))
+
+
+def peak_mb(maxrss: int, baseline: int) -> float:
+    """MiB beyond ``baseline`` bytes, of ``ru_maxrss`` (KiB; bytes on macOS)."""
+    size = maxrss if sys.platform == "darwin" else maxrss * 1024
+    return max(0.0, (size - baseline) / MIB)
+
+
+def _reporter(descriptor: int, key: str) -> Callable[..., None]:
+    """A progress callback that writes at most ten lines a second and never waits for a reader."""
+    last = [0.0]
+
+    def progress(fraction: float, message: str = "") -> None:
+        now = time.monotonic()
+        if now - last[0] < _PROGRESS_EVERY_S and fraction < 1:
+            return
+        last[0] = now
+        line = json.dumps([key, min(1.0, max(0.0, float(fraction))), str(message)[:200]])
+        with suppress(OSError):  # a full pipe: the next one will tell
+            os.write(descriptor, line.encode() + b"\n")  # below PIPE_BUF, hence whole
+
+    return progress

@@ -1,0 +1,213 @@
+"""The process that nodes are forked from.
+
+It imports the heavy modules once and then only forks, waits and tells. It starts no thread, so that forking it is safe;
+it runs no plugin, so that it does not crash; and when the main process goes away it kills what it has forked and ends.
+
+The standard library's fork server would do, but for this: it imports the caller's ``__main__`` again in every child
+(here the whole command line), ignores modules that it could not preload, is one per process for good, and does not tell
+what a killed child has used.
+"""
+
+from __future__ import annotations
+
+import gc
+import importlib
+import json
+import os
+import signal
+import sys
+import time
+import traceback
+from contextlib import suppress
+from multiprocessing.connection import Connection, wait
+from typing import Any, NoReturn
+
+from benchmark.engines import child
+from benchmark.engines.worker import Execute
+from benchmark.node import Node
+
+__all__ = ["main"]
+
+
+def main(control_fd: int, progress_fd: int) -> None:
+    """Serve the process at the other end of ``control_fd`` until it says stop or goes away."""
+    control = Connection(control_fd)
+    settings = json.loads(control.recv_bytes())
+    try:
+        execute = _preload(settings["preload"], settings["execute"])
+    except BaseException:
+        control.send_bytes(json.dumps({"event": "fatal", "text": traceback.format_exc()}).encode())
+        return
+    _Server(control, progress_fd, settings, execute).serve()
+
+
+def _preload(modules: list[str], target: str) -> Execute:
+    """Import what nodes will need; what is not installed is left to the nodes that miss it."""
+    for module in modules:
+        with suppress(Exception):
+            importlib.import_module(module)
+    name, _, function = target.partition(":")
+    execute = getattr(importlib.import_module(name), function)
+    gc.collect()
+    gc.freeze()  # the collector would write to, and so copy, every page that children share
+    return execute
+
+
+class _Server:
+    def __init__(
+        self, control: Connection, progress_fd: int, settings: child.Settings, execute: Execute
+    ) -> None:
+        self._control = control
+        self._progress_fd = progress_fd
+        self._settings = settings
+        self._execute = execute
+        self._limit_threads = _thread_limiter()
+        self._children: dict[int, str] = {}
+        self._baseline = 0
+        self._wakeup, self._alarm = os.pipe()
+
+    def serve(self) -> None:
+        """Obey until told to stop."""
+        for descriptor in (self._wakeup, self._alarm):
+            os.set_blocking(descriptor, False)
+        signal.set_wakeup_fd(self._alarm, warn_on_full_buffer=False)
+        signal.signal(signal.SIGCHLD, lambda *_: None)
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        self._tell(event="ready", threads=_thread_names())
+        while True:
+            ready = wait([self._control, self._wakeup])
+            if self._wakeup in ready:
+                self._reap()
+            if self._control in ready:
+                order = self._receive()
+                if order["do"] == "start":
+                    self._fork(Node(**{**order["node"], "needs": tuple(order["node"]["needs"])}))
+                elif order["do"] == "signal":
+                    self._signal(order["key"], order["signal"])
+                else:
+                    self._end(order["grace_s"])
+                    return
+
+    def _receive(self) -> dict[str, Any]:
+        try:
+            return json.loads(self._control.recv_bytes())
+        except (EOFError, OSError):  # the main process is gone
+            return {"do": "stop", "grace_s": 0.0}
+
+    def _tell(self, **message: Any) -> None:
+        with suppress(OSError):  # gone: the next read says so
+            self._control.send_bytes(json.dumps(message).encode())
+
+    def _fork(self, node: Node) -> None:
+        self._baseline = child.private_memory()
+        try:
+            pid = os.fork()
+        except OSError as error:
+            self._tell(event="not started", key=node.key, reason=f"cannot fork: {error}")
+            return
+        if pid == 0:
+            self._be_child(node)
+        with suppress(OSError):  # both sides do it, so that neither can be too late
+            os.setpgid(pid, pid)
+        self._children[pid] = node.key
+        self._tell(event="started", key=node.key, pid=pid, baseline=self._baseline)
+
+    def _be_child(self, node: Node) -> NoReturn:
+        code = 1
+        try:
+            server = os.getppid()
+            os.setpgid(0, 0)  # out of reach of the terminal's Ctrl-C; killed as a group
+            signal.set_wakeup_fd(-1)
+            for number in (signal.SIGCHLD, signal.SIGINT):
+                signal.signal(number, signal.SIG_DFL)
+            self._control.close()
+            child.run_node(
+                node,
+                self._settings,
+                self._execute,
+                parent=server,
+                baseline=self._baseline,
+                progress_fd=self._progress_fd,
+                limit_threads=self._limit_threads,
+            )
+            code = 0
+        except BaseException:
+            traceback.print_exc()
+        finally:
+            with suppress(Exception):
+                sys.stdout.flush()
+                sys.stderr.flush()
+            os._exit(code)
+
+    def _signal(self, key: str, number: int) -> None:
+        for pid, its_key in self._children.items():
+            if its_key == key:
+                _signal_group(pid, number)
+
+    def _reap(self) -> None:
+        """Tell of every child that has ended, and end what it has left behind."""
+        with suppress(BlockingIOError):
+            os.read(self._wakeup, 4096)
+        for pid in list(self._children):
+            if os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None:
+                continue
+            _signal_group(pid, signal.SIGKILL)  # before the id is free for others
+            _, status, usage = os.wait4(pid, 0)
+            self._tell(
+                event="ended",
+                key=self._children.pop(pid),
+                code=os.waitstatus_to_exitcode(status),
+                cpu_s=usage.ru_utime + usage.ru_stime,
+                maxrss=usage.ru_maxrss,
+            )
+
+    def _end(self, grace_s: float) -> None:
+        """End all children, politely for ``grace_s`` seconds."""
+        until = time.monotonic() + grace_s
+        for pid in self._children:
+            _signal_group(pid, signal.SIGTERM)
+        while self._children and (left := until - time.monotonic()) > 0:
+            wait([self._wakeup], left)
+            self._reap()
+        for pid in self._children:
+            _signal_group(pid, signal.SIGKILL)
+        while self._children:
+            wait([self._wakeup], 1.0)
+            self._reap()
+
+
+def _signal_group(pid: int, number: int) -> None:
+    with suppress(ProcessLookupError, PermissionError):
+        os.killpg(pid, number)
+
+
+def _thread_names() -> list[str]:
+    """Names of this process's threads but the first (Linux)."""
+    try:
+        tasks = [t for t in os.listdir("/proc/self/task") if int(t) != os.getpid()]
+    except OSError:
+        return []
+    names = []
+    for task in tasks:
+        with suppress(OSError), open(f"/proc/self/task/{task}/comm", encoding="utf-8") as file:
+            names.append(file.read().strip())
+    return names
+
+
+def _thread_limiter() -> Any:
+    """A function that sets the number of threads; the search for libraries is done here, once."""
+    from threadpoolctl import ThreadpoolController
+
+    controller = ThreadpoolController()
+
+    def limit(threads: int) -> None:
+        for name in THREAD_VARIABLES:  # for libraries loaded later, and for child processes
+            os.environ[name] = str(threads)
+        controller.limit(limits=threads)
+        if "torch" in sys.modules:
+            sys.modules["torch"].set_num_threads(threads)
+
+    return limit
+
+
+THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")

@@ -1,0 +1,453 @@
+"""Nodes as processes of this machine: one for each, forked from a server that has imported the heavy modules.
+
+A crash, a leak or an out-of-memory kill takes one node with it. The main process stays light: it hands out nodes, keeps
+the time, watches memory and writes the records of those that could not do so themselves.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import asdict, dataclass, field
+from multiprocessing.connection import Connection, wait
+from pathlib import Path
+from typing import Any
+
+from benchmark.engines import EngineError, Event
+from benchmark.engines.child import MIB, NodePaths, peak_mb, private_memory, tail
+from benchmark.engines.forkserver import THREAD_VARIABLES
+from benchmark.engines.schedule import Schedule
+from benchmark.engines.worker import memory_advice, one_line, utc_now
+from benchmark.node import Node
+from benchmark.store import Record, Store
+
+__all__ = ["PRELOAD", "LocalEngine"]
+
+PRELOAD = (
+    "torch",
+    "torchvision",
+    "sklearn.linear_model",
+    "sklearn.neighbors",
+    "sklearn.decomposition",
+    "sklearn.preprocessing",
+    "sklearn.metrics",
+    "timm",
+    "pandas",
+)
+_MEMORY_EVERY_S = 0.25
+_OUT_OF_MEMORY = re.compile(r"bad_alloc|allocate memory|Memory allocation|MemoryError", re.I)
+
+
+class LocalEngine:
+    """Runs each node in a process of its own on this machine.
+
+    Parameters
+    ----------
+    root : Path
+        The run's folder; scratch files go to ``<root>/tmp``, which is emptied.
+    jobs : int, optional
+        Nodes at a time; by default the number of processors.
+    threads : int, optional
+        Threads of each node; by default the processors shared out among ``jobs``.
+    device : str, default="cpu"
+        Torch device of the nodes that ask for a GPU; the others get ``"cpu"``.
+    execute : str
+        ``module:function`` of ``execute(node, store, context) -> Outcome``, where ``context`` is a mapping with
+        ``device``, ``scratch`` and ``progress``.
+    preload : sequence of str
+        Modules imported once, in the server; those that are not installed are passed over.
+    environment : mapping, optional
+        Kept in every record.
+    grace_s : float
+        Seconds between SIGTERM and SIGKILL.
+    """
+
+    def __init__(
+        self,
+        root: Path | str,
+        *,
+        jobs: int | None = None,
+        threads: int | None = None,
+        device: str = "cpu",
+        execute: str = "benchmark.nodes:execute",
+        preload: Sequence[str] = PRELOAD,
+        environment: Mapping[str, Any] | None = None,
+        grace_s: float = 2.0,
+    ) -> None:
+        cores = _cores()
+        self.root = Path(root)
+        self.jobs = jobs or cores
+        self.threads = threads or max(1, cores // self.jobs)
+        self.device = device
+        self.execute = execute
+        self.preload = tuple(preload)
+        self.environment = dict(environment or {})
+        self.grace_s = grace_s
+
+    def run(
+        self,
+        nodes: Sequence[Node],
+        store: Store,
+        *,
+        done: Mapping[str, str],
+        on_event: Callable[[Event], None],
+    ) -> None:
+        """Execute what is missing; see :class:`benchmark.engines.Engine`."""
+        schedule = Schedule(nodes, done)
+        if not schedule:
+            return
+        with _empty_folder(self.root / "tmp") as scratch:
+            try:
+                _Run(self, schedule, store, scratch, on_event).work()
+            finally:
+                store.sweep()
+
+    def settings(self, store: Store, scratch: Path) -> dict[str, Any]:
+        """What the server has to know, as JSON."""
+        return {
+            "execute": self.execute,
+            "preload": list(self.preload),
+            "store": str(store.root.resolve()),
+            "scratch": str(scratch),
+            "device": self.device,
+            "threads": self.threads,
+            "environment": self.environment,
+        }
+
+
+@dataclass
+class _Running:
+    """A node that was handed to the server."""
+
+    node: Node
+    pid: int = 0
+    baseline: int = 0
+    started_at: str = field(default_factory=utc_now)
+    started: float = field(default_factory=time.monotonic)
+    verdict: str = ""  # why it was told to end: "timeout" or "out of memory"
+    reason: str = ""
+    kill_at: float = float("inf")
+    oom_kills: int = 0
+
+    @property
+    def next_deadline(self) -> float:
+        if not self.pid:
+            return float("inf")
+        return self.kill_at if self.verdict else self.started + self.node.time_s
+
+
+class _Run:
+    """One call of ``LocalEngine.run``: the event loop."""
+
+    def __init__(
+        self,
+        engine: LocalEngine,
+        schedule: Schedule,
+        store: Store,
+        scratch: Path,
+        on_event: Callable[[Event], None],
+    ) -> None:
+        self._engine = engine
+        self._schedule = schedule
+        self._store = store
+        self._scratch = scratch
+        self._on_event = on_event
+        self._running: dict[str, _Running] = {}
+        self._next_look = 0.0
+
+    def work(self) -> None:
+        with _ServerProcess(
+            self._engine.settings(self._store, self._scratch), self._engine.grace_s
+        ) as server:
+            self._server = server
+            self._hand_out()
+            while self._running:
+                for message in server.messages(self._patience()):
+                    self._handle(message)
+                self._enforce_limits()
+                self._hand_out()
+
+    def _hand_out(self) -> None:
+        """Give the server as many nodes as there is room for."""
+        while len(self._running) < self._engine.jobs:
+            used = sum(r.node.gpu for r in self._running.values())
+            node = self._schedule.take(1.0 - used)
+            if node is None:
+                return
+            self._store.remove(node.key)
+            self._running[node.key] = _Running(node)
+            self._server.send(do="start", node=asdict(node))
+
+    def _handle(self, message: dict[str, Any]) -> None:
+        event = message["event"]
+        if event == "ready":
+            if message["threads"]:
+                warnings.warn(
+                    f"preloaded modules have started threads ({', '.join(message['threads'])}); "
+                    "forked nodes may hang.",
+                    RuntimeWarning,
+                    stacklevel=2,
+                )
+        elif event == "fatal":
+            raise EngineError(f"the fork server could not start:\n{message['text']}")
+        elif message["key"] in self._running:
+            running = self._running[message["key"]]
+            if event == "started":
+                running.pid, running.baseline = message["pid"], message["baseline"]
+                running.started, running.started_at = time.monotonic(), utc_now()
+                running.oom_kills = _oom_kills()
+                self._on_event(Event(kind="started", node=running.node))
+            elif event == "progress":
+                self._on_event(
+                    Event(
+                        kind="progress",
+                        node=running.node,
+                        fraction=message["fraction"],
+                        message=message["message"],
+                    )
+                )
+            else:
+                self._finish(running, message)
+
+    def _finish(self, running: _Running, message: dict[str, Any]) -> None:
+        node = running.node
+        paths = NodePaths(self._scratch, node.key)
+        record = self._store.read(node.key)
+        if record is None:  # it could not write its own
+            record = self._store.commit(self._obituary(running, message, tail(paths.log)))
+        paths.clear()
+        del self._running[node.key]
+        self._schedule.finish(node.key, record.status)
+        self._on_event(Event(kind="finished", node=node, record=record))
+
+    def _obituary(self, running: _Running, message: dict[str, Any], printed: str) -> Record:
+        """The record of a node that ended without leaving one."""
+        node = running.node
+        status, reason = running.verdict, running.reason
+        if not status:
+            status, reason = _cause(running, message, printed)
+        return Record(
+            key=node.key,
+            kind=node.kind,
+            label=node.label,
+            status=status,
+            reason=one_line(reason),
+            traceback=printed,
+            spec=dict(node.spec),
+            needs=node.needs,
+            duration_s=time.monotonic() - running.started,
+            cpu_s=message.get("cpu_s", 0.0),
+            peak_memory_mb=peak_mb(message.get("maxrss", 0), running.baseline),
+            started_at=running.started_at,
+            environment=self._engine.environment,
+        )
+
+    # ------------------------------------------------------------ limits
+
+    def _patience(self) -> float | None:
+        """Seconds until something has to be looked at although nothing was reported."""
+        now = time.monotonic()
+        until = min(r.next_deadline for r in self._running.values())
+        if any(r.pid and not r.verdict for r in self._running.values()):
+            until = min(until, max(self._next_look, now + 0.001))
+        return None if until == float("inf") else max(0.0, until - now)
+
+    def _enforce_limits(self) -> None:
+        now = time.monotonic()
+        for running in self._running.values():
+            if now < running.next_deadline:
+                continue
+            if running.verdict:
+                self._server.send(do="signal", key=running.node.key, signal=int(signal.SIGKILL))
+                running.kill_at = float("inf")
+            else:
+                limit = running.node.time_s
+                self._stop(
+                    running,
+                    "timeout",
+                    f"stopped at its time limit of {limit:g} s. Raise limits.time_s in the suite, or give it less.",
+                )
+        if now >= self._next_look:
+            self._next_look = now + _MEMORY_EVERY_S
+            self._look_at_memory()
+
+    def _look_at_memory(self) -> None:
+        for running in self._running.values():
+            if not running.pid or running.verdict:
+                continue
+            used = (private_memory(running.pid) - running.baseline) / MIB
+            if used > running.node.memory_mb:
+                self._stop(
+                    running,
+                    "out of memory",
+                    f"stopped when it used {used:.0f} MiB. {memory_advice(running.node)}",
+                )
+
+    def _stop(self, running: _Running, verdict: str, reason: str) -> None:
+        running.verdict, running.reason = verdict, reason
+        running.kill_at = time.monotonic() + self._engine.grace_s
+        self._server.send(do="signal", key=running.node.key, signal=int(signal.SIGTERM))
+
+
+def _cause(running: _Running, message: dict[str, Any], printed: str) -> tuple[str, str]:
+    """Status and reason of a node that nobody stopped and that yet left no record."""
+    if message["event"] == "not started":
+        return "crashed", message["reason"]
+    code = message["code"]
+    if code < 0:
+        name = _signal_name(-code)
+        if code == -signal.SIGKILL and _oom_kills() > running.oom_kills:
+            return "out of memory", (
+                "killed by the kernel, which ran out of memory. Run fewer nodes at a time (--jobs)."
+            )
+        how = f"killed by {name}"
+    elif code == 0:
+        how = "ended before it had finished"
+    else:
+        how = f"ended with exit status {code} before it had finished"
+    if _OUT_OF_MEMORY.search(printed):
+        return "out of memory", f"{how} when memory ran out. {memory_advice(running.node)}"
+    return "crashed", how
+
+
+def _signal_name(number: int) -> str:
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return f"signal {number}"
+
+
+def _oom_kills() -> int:
+    """How many processes the kernel has killed for want of memory so far (Linux)."""
+    with (
+        suppress(OSError, ValueError, StopIteration),
+        open("/proc/vmstat", encoding="ascii") as file,
+    ):
+        return int(next(line.split()[1] for line in file if line.startswith("oom_kill ")))
+    return 0
+
+
+def _cores() -> int:
+    """Processors that this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+@contextmanager
+def _empty_folder(path: Path) -> Iterator[Path]:
+    """A folder that is empty at first and gone at the end."""
+    shutil.rmtree(path, ignore_errors=True)
+    path.mkdir(parents=True)
+    try:
+        yield path.resolve()
+    finally:
+        shutil.rmtree(path, ignore_errors=True)
+
+
+# ---------------------------------------------------------------- the server, seen from here
+
+
+_START = (
+    "import sys, json; sys.path[:] = json.loads(sys.argv[1]); "
+    "from benchmark.engines.forkserver import main; main(int(sys.argv[2]), int(sys.argv[3]))"
+)
+
+
+class _ServerProcess:
+    """The fork server's process and the two ways in which it, and what it forked, speak."""
+
+    def __init__(self, settings: Mapping[str, Any], grace_s: float) -> None:
+        self._settings = settings
+        self._grace_s = grace_s
+        self._log = Path(settings["scratch"]) / "server.log"
+        self._unread = b""
+
+    def __enter__(self) -> _ServerProcess:
+        ours, theirs = socket.socketpair()
+        progress, progress_end = os.pipe()
+        os.set_blocking(progress_end, False)
+        descriptors = (theirs.fileno(), progress_end)
+        with open(self._log, "wb") as log:
+            self._process = subprocess.Popen(
+                [sys.executable, "-c", _START, json.dumps(sys.path), *map(str, descriptors)],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                pass_fds=descriptors,
+                env=_server_environment(),
+                start_new_session=True,  # the terminal's Ctrl-C is for the main process alone
+            )
+        theirs.close()
+        os.close(progress_end)
+        self._control = Connection(ours.detach())
+        self._progress = Connection(progress, writable=False)
+        self._sources: list[Any] = [self._control, self._progress]
+        self.send(**self._settings)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Stop it and all that it forked: politely, then not."""
+        try:
+            with suppress(OSError):
+                self.send(do="stop", grace_s=self._grace_s)
+            self._control.close()
+            self._process.wait(self._grace_s + 5)
+        finally:
+            self._process.kill()  # its children go with it
+            self._process.wait()
+            self._progress.close()
+
+    def send(self, **message: Any) -> None:
+        self._control.send_bytes(json.dumps(message).encode())
+
+    def messages(self, timeout: float | None) -> list[dict[str, Any]]:
+        """What was reported, waiting ``timeout`` seconds at most (None: until there is something)."""
+        ready = wait(self._sources, timeout)
+        found: list[dict[str, Any]] = []
+        if self._progress in ready:
+            found += self._read_progress()
+        if self._control in ready:
+            try:
+                found.append(json.loads(self._control.recv_bytes()))
+            except (EOFError, OSError):
+                raise EngineError(
+                    f"the fork server ended unexpectedly (exit status {self._process.wait()}). "
+                    f"Run again to resume. It said:\n{tail(self._log)}"
+                ) from None
+        return found
+
+    def _read_progress(self) -> list[dict[str, Any]]:
+        data = os.read(self._progress.fileno(), 65536)
+        if not data:
+            self._sources.remove(self._progress)
+        *lines, self._unread = (self._unread + data).split(b"\n")
+        found = []
+        for line in lines:
+            with suppress(ValueError, TypeError):
+                key, fraction, message = json.loads(line)
+                found.append(
+                    {"event": "progress", "key": key, "fraction": fraction, "message": message}
+                )
+        return found
+
+
+def _server_environment() -> dict[str, str]:
+    """This process's environment, with what keeps the server without threads and its nodes repeatable."""
+    return {
+        "CUBLAS_WORKSPACE_CONFIG": ":4096:8",
+        **os.environ,
+        **dict.fromkeys(THREAD_VARIABLES, "1"),
+        "JE_ARROW_MALLOC_CONF": "background_thread:false",
+        "PYTHONHASHSEED": "0",
+    }

@@ -1,0 +1,177 @@
+"""What nodes do in the engine's tests: ``execute`` looks up ``spec["case"]``."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+
+from benchmark.contracts import NotApplicable, Unavailable
+from benchmark.node import Node, Outcome, digest
+from benchmark.store import Store
+
+
+def node(case, *, needs=(), time_s=30.0, memory_mb=512, gpu=0.0, **spec):
+    """A node that does ``case``, a function of this module."""
+    spec = {"case": case, **spec}
+    needs = tuple(n if isinstance(n, str) else n.key for n in needs)
+    return Node(
+        key=digest([spec, needs]),
+        kind="test",
+        label=f"{case} {spec.get('name', '')}".strip(),
+        spec=spec,
+        needs=needs,
+        time_s=time_s,
+        memory_mb=memory_mb,
+        gpu=gpu,
+    )
+
+
+def execute(node, store, context):
+    return globals()[node.spec["case"]](node, store, context)
+
+
+def numbers(node: Node, store: Store, context) -> Outcome:
+    """Arrays that depend on the node and on all its needs."""
+    rng = np.random.default_rng(int(node.key[:8], 16))
+    total = sum(float(store.arrays(key, "numbers")["x"].sum()) for key in node.needs)
+    x = rng.normal(size=(50, 4)) + total
+    time.sleep(node.spec.get("sleep", 0))
+    return Outcome(
+        values={"mean": x.mean()},
+        arrays={"numbers": {"x": x, "order": np.argsort(x[:, 0])}},
+        tensors={"weights": {"w": x.astype(np.float32)}},
+    )
+
+
+def where(node, store, context):
+    """What the process sees of itself."""
+    import threadpoolctl
+
+    (context["scratch"] / "file").write_text("x")
+    (context["scratch"] / "folder").mkdir()
+    return Outcome(
+        values={
+            "scratch": str(context["scratch"]),
+            "device": context["device"],
+            "pid": os.getpid(),
+            "server": os.getppid(),
+            "group": os.getpgrp(),
+            "omp": os.environ["OMP_NUM_THREADS"],
+            "pools": [p["num_threads"] for p in threadpoolctl.threadpool_info()],
+            "modules": sorted(m for m in sys.modules if m in ("torch", "typer", "__mp_main__")),
+            "main": getattr(sys.modules["__main__"], "__file__", None),
+            "global": float(np.random.rand()),  # noqa: NPY002 - that it repeats is the test
+        }
+    )
+
+
+def raises(node, store, context):
+    print("said before it failed")
+    raise ValueError("a bad\nvalue")
+
+
+def not_applicable(node, store, context):
+    raise NotApplicable("needs a correspondence")
+
+
+def unavailable(node, store, context):
+    raise Unavailable("pip install leakboard[faiss]")
+
+
+def answers(node, store, context):
+    """Gives an outcome of its own making."""
+    return eval(node.spec["outcome"], {"Outcome": Outcome, "np": np})
+
+
+def segfault(node, store, context):
+    ctypes.string_at(0)
+
+
+def kill_self(node, store, context):
+    os.kill(os.getpid(), getattr(signal, node.spec["signal"]))
+    time.sleep(10)
+
+
+def python_hog(node, store, context):
+    """Allocates through Python, which raises MemoryError at the limit."""
+    return Outcome(values={"n": len([bytearray(2**20) for _ in range(4096)])})
+
+
+def array_hog(node, store, context):
+    return Outcome(values={"sum": float(np.ones(2**28).sum())})
+
+
+def shared_hog(node, store, context):
+    """Takes shared memory, which no limit on private memory sees."""
+    import mmap
+
+    blocks = []
+    for _ in range(64):
+        blocks.append(mmap.mmap(-1, 2**24))
+        blocks[-1].write(b"x" * 2**24)
+    time.sleep(20)
+
+
+def sleeps(node, store, context):
+    (context["scratch"] / "file").write_text("x")
+    time.sleep(node.spec.get("seconds", 60))
+    return Outcome()
+
+
+def stubborn(node, store, context):
+    """Does not mind SIGTERM."""
+    import faulthandler
+
+    faulthandler.unregister(signal.SIGTERM)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    time.sleep(60)
+
+
+def exits(node, store, context):
+    sys.exit(3)
+
+
+def exits_at_once(node, store, context):
+    os._exit(node.spec["code"])
+
+
+def progresses(node, store, context):
+    for i in range(4):
+        context["progress"](i / 4, f"step {i}")
+        time.sleep(0.12)
+    context["progress"](1.0, "end")
+    return Outcome()
+
+
+def floods(node, store, context):
+    """More progress than any pipe holds, far above the rate that is passed on."""
+    for i in range(20_000):
+        context["progress"](1.0, "x" * 500)
+    return Outcome(values={"sent": i + 1})
+
+
+def leaves_a_process(node, store, context):
+    """Starts a process that would outlive it."""
+    child = subprocess.Popen(["sleep", "60"])
+    return Outcome(values={"pid": child.pid})
+
+
+def marks(node, store, context):
+    """Appends its name to a file, then works like ``numbers``: shows what was executed how often."""
+    outcome = numbers(node, store, context)
+    with open(node.spec["log"], "a") as file:
+        file.write(node.key + "\n")
+    return outcome
+
+
+def overlaps(node, store, context):
+    """Records when it ran."""
+    start = time.monotonic()
+    time.sleep(node.spec["seconds"])
+    return Outcome(values={"start": start, "end": time.monotonic()})
