@@ -1,0 +1,319 @@
+"""Tidy results → the board: groups (dataset × features) of rows (methods) with cells (attacks, utilities)."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+import pandas as pd
+
+ACCESS_ORDER = ("none", "records", "sampler", "weights", "trainer")
+"""Access levels, weakest first. A level that is not listed counts as stronger than all of them."""
+
+ABSENT = ("failed", "crashed", "timeout", "out of memory", "blocked", "unavailable")
+"""Statuses of a cell that should have a figure and has none."""
+
+WORST_CASE = "worst_case"
+
+REQUIRED_COLUMNS = (
+    *("dataset", "features", "method", "method_params", "method_control", "access", "attack"),
+    *("attack_params", "utility", "perturbation", "severity", "seed", "metric", "value"),
+    *("ci_low", "ci_high", "ci_method", "n_members", "n_nonmembers", "status", "reason"),
+)
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A value with its interval, as it stands in the results. What is unknown is NaN or ``""``."""
+
+    value: float
+    low: float = math.nan
+    high: float = math.nan
+    interval: str = ""
+    seed_min: float = math.nan
+    seed_max: float = math.nan
+    n_members: float = math.nan
+    n_nonmembers: float = math.nan
+    status: str = "ok"
+    reason: str = ""
+
+    @property
+    def known(self) -> bool:
+        """Whether there is a value (a true positive rate that cannot be resolved has none)."""
+        return not math.isnan(self.value)
+
+
+@dataclass(frozen=True)
+class Problem:
+    """A cell, or one seed of it, that has no figure: its status and why."""
+
+    what: str
+    status: str
+    reason: str
+    seed: int | None = None
+    key: str = ""
+
+
+@dataclass
+class Cell:
+    """All that is known of one attack or utility on one row."""
+
+    aggregated: dict[str, Figure] = field(default_factory=dict)
+    by_seed: dict[str, list[Figure]] = field(default_factory=dict)
+    problems: list[Problem] = field(default_factory=list)
+
+    @property
+    def metrics(self) -> list[str]:
+        """The names of the metrics that have a figure."""
+        return list(dict.fromkeys([*self.aggregated, *self.by_seed]))
+
+    def figure(self, metric: str) -> Figure | None:
+        """The figure over all seeds; of the only seed, or the mean without an interval, where there is none."""
+        if metric in self.aggregated:
+            return self.aggregated[metric]
+        return over_seeds(self.by_seed.get(metric, []))
+
+    @property
+    def status(self) -> str:
+        """``ok``, ``void``, a status of :data:`ABSENT`, ``not applicable`` or ``no record``."""
+        figures = [*self.aggregated.values(), *(f for fs in self.by_seed.values() for f in fs)]
+        statuses = {p.status for p in self.problems} | {f.status for f in figures}
+        for status in ("void", *ABSENT):
+            if status in statuses:
+                return status
+        if figures:
+            return "ok"
+        return "not applicable" if self.problems else "no record"
+
+
+def over_seeds(figures: list[Figure]) -> Figure | None:
+    """The mean of several seeds' figures, without an interval; a single figure as it is; None for none."""
+    if len(figures) < 2:
+        return figures[0] if figures else None
+    values = [f.value for f in figures if f.known]
+    if not values:
+        return figures[0]
+    mean = sum(values) / len(values)
+    return Figure(mean, interval="mean over seeds", seed_min=min(values), seed_max=max(values))
+
+
+@dataclass
+class Row:
+    """One method with its parameters on one dataset and feature space."""
+
+    method: str
+    params: str
+    control: bool = False
+    attacks: dict[tuple[str, str], Cell] = field(default_factory=dict)
+    utilities: dict[tuple[str, str, float], Cell] = field(default_factory=dict)
+    worst: dict[str, dict[str, Figure]] = field(default_factory=dict)
+    facts: dict[str, list[Figure]] = field(default_factory=dict)
+    violations: list[str] = field(default_factory=list)
+    problems: list[Problem] = field(default_factory=list)
+
+    def worst_at(self, access: str) -> dict[str, Figure]:
+        """Worst-case figures by metric, at the strongest level that is known and within ``access``."""
+        within = [level for level in self.worst if access_rank(level) <= access_rank(access)]
+        return self.worst[max(within, key=access_rank)] if within else {}
+
+    def fact(self, metric: str) -> Figure | None:
+        """A figure of the row itself (a claim, a cost): the mean over seeds where there are several."""
+        return over_seeds(self.facts.get(metric, []))
+
+
+@dataclass
+class Column:
+    """An attack of a group, with the access that it uses."""
+
+    attack: str
+    params: str
+    access: str = ""
+
+    @property
+    def key(self) -> tuple[str, str]:
+        """What cells are found by."""
+        return (self.attack, self.params)
+
+
+@dataclass
+class Group:
+    """A dataset in one feature space: what one table shows."""
+
+    dataset: str
+    features: str
+    rows: list[Row] = field(default_factory=list)
+    columns: list[Column] = field(default_factory=list)
+    problems: list[Problem] = field(default_factory=list)
+
+    def column_statuses(self, column: Column) -> set[str]:
+        """The statuses of all cells below an attack."""
+        return {row.attacks[column.key].status for row in self.rows if column.key in row.attacks}
+
+    def void(self, column: Column) -> bool:
+        """Whether a control voids this attack here."""
+        return "void" in self.column_statuses(column)
+
+
+@dataclass
+class Board:
+    """All groups, and the access levels for which there is a worst case, weakest first."""
+
+    groups: list[Group]
+    levels: list[str]
+
+
+def access_rank(access: str) -> int:
+    """The place of an access level on the ladder; ``""`` (not said) comes first."""
+    if not access:
+        return -1
+    return ACCESS_ORDER.index(access) if access in ACCESS_ORDER else len(ACCESS_ORDER)
+
+
+def variant(name: str, params: str) -> str:
+    """A name with its parameters, such as ``k_same (k=5)``."""
+    shown = ", ".join(parameter_texts(params))
+    return f"{name} ({shown})" if shown else name
+
+
+def parameter_texts(params: str) -> list[str]:
+    """``'{"k": 5}'`` → ``["k=5"]``; text that is no JSON object is kept as it is."""
+    if not params:
+        return []
+    try:
+        values = json.loads(params)
+    except json.JSONDecodeError:
+        return [params]
+    if not isinstance(values, dict):
+        return [params]
+    return [f"{name}={_plain(value)}" for name, value in values.items()]
+
+
+def _plain(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+
+
+def read_board(results: pd.DataFrame) -> Board:
+    """Sort tidy results into groups, rows and cells, in the order in which they first appear.
+
+    Parameters
+    ----------
+    results : DataFrame
+        One figure a row, with at least :data:`REQUIRED_COLUMNS`; ``seed`` is missing where the figure is over all
+        seeds.
+
+    Raises
+    ------
+    ValueError
+        When columns are missing; the message names them.
+    """
+    groups: dict[tuple[str, str], Group] = {}
+    rows: dict[tuple[str, str, str, str], Row] = {}
+    columns: dict[tuple[str, str, str, str], Column] = {}
+    for record in _records(results):
+        place = (record["dataset"], record["features"])
+        if place not in groups:
+            groups[place] = Group(*place)
+        group = groups[place]
+        if not record["method"]:
+            if record["status"] != "ok":
+                group.problems.append(_problem(record))
+            continue
+        key = (*place, record["method"], record["method_params"])
+        if key not in rows:
+            rows[key] = Row(record["method"], record["method_params"])
+            group.rows.append(rows[key])
+        _file(rows[key], record)
+        attack = (*place, record["attack"], record["attack_params"])
+        if record["attack"] and record["attack"] != WORST_CASE:
+            if attack not in columns:
+                columns[attack] = Column(record["attack"], record["attack_params"])
+                group.columns.append(columns[attack])
+            columns[attack].access = columns[attack].access or record["access"]
+    levels = {level for row in rows.values() for level in row.worst}
+    return Board(list(groups.values()), sorted(levels, key=access_rank) or [""])
+
+
+def _file(row: Row, record: dict[str, Any]) -> None:
+    """Put one record where it belongs in its row."""
+    row.control = row.control or bool(record["method_control"])
+    metric, figure = record["metric"], _figure(record)
+    if metric == "violation":
+        row.violations.append(record["reason"])
+    elif record["attack"] == WORST_CASE:
+        row.worst.setdefault(record["access"], {})[metric] = figure
+    elif record["attack"]:
+        _fill(row.attacks.setdefault((record["attack"], record["attack_params"]), Cell()), record)
+    elif record["utility"]:
+        where = (record["utility"], record["perturbation"], record["severity"])
+        _fill(row.utilities.setdefault(where, Cell()), record)
+    elif metric:
+        row.facts.setdefault(metric, []).append(figure)
+    elif record["status"] != "ok":
+        row.problems.append(_problem(record))
+
+
+def _fill(cell: Cell, record: dict[str, Any]) -> None:
+    if not record["metric"]:
+        cell.problems.append(_problem(record))
+    elif record["seed"] is None:
+        cell.aggregated[record["metric"]] = _figure(record)
+    else:
+        cell.by_seed.setdefault(record["metric"], []).append(_figure(record))
+
+
+def _figure(record: dict[str, Any]) -> Figure:
+    return Figure(
+        value=record["value"],
+        low=record["ci_low"],
+        high=record["ci_high"],
+        interval=record["ci_method"],
+        seed_min=record.get("seed_min", math.nan),
+        seed_max=record.get("seed_max", math.nan),
+        n_members=record["n_members"],
+        n_nonmembers=record["n_nonmembers"],
+        status=record["status"],
+        reason=record["reason"],
+    )
+
+
+def _problem(record: dict[str, Any]) -> Problem:
+    what = record["attack"] or record["utility"]
+    if record["attack"]:
+        what = variant(what, record["attack_params"])
+    elif record["perturbation"]:
+        what = f"{what} under {record['perturbation']} {record['severity']:g}"
+    return Problem(
+        what=what or ("fit" if record["method"] else "dataset"),
+        status=record["status"],
+        reason=record["reason"],
+        seed=record["seed"],
+        key=record.get("key", ""),
+    )
+
+
+def _records(results: pd.DataFrame) -> Iterable[dict[str, Any]]:
+    """The rows as plain dictionaries: texts are never missing, figures are floats, a seed is an int or None."""
+    missing = [name for name in REQUIRED_COLUMNS if name not in results.columns]
+    if missing:
+        raise ValueError(
+            f"results must have the columns {', '.join(REQUIRED_COLUMNS)}. Missing: {', '.join(missing)}."
+        )
+    numbers = ("value", "ci_low", "ci_high", "n_members", "n_nonmembers", "seed_min", "seed_max")
+    columns: dict[str, list[Any]] = {}
+    for name in results.columns:
+        series = results[name]
+        if name in numbers or name == "severity":
+            columns[name] = pd.to_numeric(series).astype("Float64").to_numpy(float, na_value=math.nan).tolist()
+        elif name == "seed":
+            columns[name] = [None if pd.isna(s) else int(s) for s in series]
+        elif name == "method_control":
+            columns[name] = [not pd.isna(c) and bool(c) for c in series]
+        else:
+            columns[name] = ["" if pd.isna(text) else str(text) for text in series]
+    columns["severity"] = [0.0 if math.isnan(s) else s for s in columns["severity"]]
+    columns["status"] = [status or "ok" for status in columns["status"]]
+    for values in zip(*columns.values(), strict=True):
+        yield dict(zip(columns, values, strict=True))

@@ -1,0 +1,186 @@
+"""The site: one folder with ``index.html`` and ``leaderboard.json``, which loads nothing from anywhere."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import math
+import os
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from leaderboards import charts, figures, views
+from leaderboards.board import access_rank, read_board
+from leaderboards.ranking import TPR_METRIC, VERDICTS, epsilon_ceiling, rank_board
+
+MARKS = {"violation": "▲", "leak": "●", "no leak found": "○", "incomplete": "□"}
+JSON_FORMAT = 1
+
+
+def build_site(results: pd.DataFrame, curves: pd.DataFrame, info: dict[str, Any], out: Path) -> Path:
+    """Write the leaderboard.
+
+    Parameters
+    ----------
+    results : DataFrame
+        Tidy results, one figure a row; see :data:`leaderboards.board.REQUIRED_COLUMNS`.
+    curves : DataFrame
+        ROC points: dataset, features, method, method_params, attack, seed, fpr, tpr (and, optionally, attack_params).
+        May be empty.
+    info : dict
+        What the page says about the run: suite, protocol, datasets, methods, attacks, utilities, controls,
+        environment, rerun, generated_at, duration_s. What is missing is left out.
+    out : Path
+        The folder; made if need be. Other files in it are left alone.
+
+    Returns
+    -------
+    Path
+        ``out/index.html``.
+    """
+    out = Path(out)
+    out.mkdir(parents=True, exist_ok=True)
+    write_json(results, info, out)
+    return _write(out / "index.html", render(results, curves, info))
+
+
+def write_json(results: pd.DataFrame, info: dict[str, Any], out: Path) -> Path:
+    """Write ``out/leaderboard.json``: the ranked table under each access level, and what has no figure.
+
+    ``rows`` is :func:`leaderboards.rank`'s table, one object a row, under the strongest access; ``by_access`` has the
+    table under each level. What is unknown is null.
+    """
+    out = Path(out)
+    out.mkdir(parents=True, exist_ok=True)
+    board = read_board(results)
+    tables = {level: _objects(rank_board(board, level)) for level in board.levels}
+    content = {
+        "format": JSON_FORMAT,
+        "suite": (info.get("suite") or {}).get("name"),
+        "generated_at": info.get("generated_at"),
+        "verdicts": VERDICTS,
+        "rows": tables[board.levels[-1]],
+        "by_access": tables,
+        "controls": info.get("controls", []),
+        "without_figure": [
+            {"dataset": g.group.dataset, "features": g.group.features, "row": e["row"], "seeds": e["seeds"]}
+            | {"cell": e["problem"].what, "status": e["problem"].status, "reason": e["problem"].reason}
+            for g in views.view_groups(board, pd.DataFrame(), info, draw=False)
+            for e in (*g.absent, *g.not_applicable)
+        ],
+    }
+    text = json.dumps(_strict(content), ensure_ascii=False, indent=1, allow_nan=False, default=str)
+    return _write(out / "leaderboard.json", text + "\n")
+
+
+def render(results: pd.DataFrame, curves: pd.DataFrame, info: dict[str, Any]) -> str:
+    """The page as text."""
+    board = read_board(results)
+    groups = views.view_groups(board, curves, info)
+    css, js = _asset("static/board.css"), _asset("static/board.js")
+    policy = (
+        f"default-src 'none'; style-src {_digest(css)}; script-src {_digest(js)}; img-src data:; "
+        "base-uri 'none'; form-action 'none'"
+    )
+    return _environment().get_template("index.html.j2").render(
+        policy=policy,
+        css=css,
+        js=js,
+        info=info,
+        suite=info.get("suite") or {},
+        groups=groups,
+        levels=board.levels,
+        overview=views.overview(groups) if len(groups) > 1 else [],
+        verdicts=VERDICTS,
+    )
+
+
+def _environment() -> Any:
+    from jinja2 import Environment, PackageLoader, StrictUndefined
+    from markupsafe import Markup
+
+    env = Environment(
+        loader=PackageLoader("leaderboards"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    # Markup is only ever made of our own constants and numbers, or of an SVG whose texts were escaped.
+    env.filters |= {
+        "number": figures.number,
+        "duration": figures.duration,
+        "span": figures.span,
+        "number_or_text": views.number_or_text,
+        "plain": views.plain,
+        "key": _sort_key,
+        "link": _link,
+        "raw": Markup,
+        "paragraphs": lambda text: [p for p in str(text).split("\n\n") if p.strip()],
+        "metric": lambda name: views.METRIC_NAMES.get(name, name),
+    }
+    env.globals |= {
+        "interval": figures.interval,
+        "glyph": lambda style: Markup(charts.glyph(style)),
+        "line_glyph": lambda style: Markup(charts.line_glyph(style)),
+        "whisker": lambda *numbers: Markup(charts.whisker(*numbers)),
+        "cell_of": views.cell_of,
+        "epsilon_ceiling": epsilon_ceiling,
+        "access_rank": access_rank,
+        "isnan": lambda value: value is None or math.isnan(value),
+        "marks": MARKS,
+        "TPR": TPR_METRIC,
+    }
+    return env
+
+
+def _sort_key(value: float | None) -> str:
+    """A number for a ``data-sort`` attribute; ``""`` (sorted last) where there is none."""
+    return "" if value is None or math.isnan(value) else repr(float(value))
+
+
+def _link(url: Any) -> str:
+    """The address, if it is one that a page may link to."""
+    text = str(url or "")
+    return text if text.startswith(("https://", "http://")) else ""
+
+
+def _digest(text: str) -> str:
+    return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"
+
+
+def _asset(name: str) -> str:
+    return files("leaderboards").joinpath(name).read_text(encoding="utf-8")
+
+
+def _objects(table: pd.DataFrame) -> list[dict[str, Any]]:
+    """The rows of a table as dictionaries of plain values, None where one is missing."""
+    return [
+        {name: None if pd.isna(value) else value for name, value in record.items()}
+        for record in table.astype(object).to_dict("records")
+    ]
+
+
+def _strict(value: Any) -> Any:
+    """The same value without NaN or infinity, which JSON does not have."""
+    if isinstance(value, dict):
+        return {str(name): _strict(item) for name, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_strict(item) for item in value]
+    if hasattr(value, "item"):
+        value = value.item()
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value
+
+
+def _write(path: Path, text: str) -> Path:
+    """Write a file whole or not at all."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    temporary.write_text(text, encoding="utf-8")
+    temporary.replace(path)
+    return path

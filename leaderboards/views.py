@@ -1,0 +1,379 @@
+"""The board as the page shows it: labels, marks, charts and lists, ready for the templates."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from leaderboards import charts, figures
+from leaderboards.board import ABSENT, Board, Cell, Column, Figure, Group, Problem, Row
+from leaderboards.board import access_rank, parameter_texts
+from leaderboards.charts import Line, Point, Style
+from leaderboards.ranking import UTILITY_METRICS, Standing, standings, utility_columns, utility_metric
+
+METRIC_NAMES = {
+    "auc": "AUC",
+    "balanced_accuracy": "Balanced accuracy",
+    "macro_auroc": "Macro AUROC",
+    "accuracy": "Accuracy",
+    "reidentification_rate": "re-identified",
+    "reidentification_bound": "bound",
+    "flag_rate_members": "flags members",
+    "flag_rate_nonmembers": "flags non-members",
+}
+
+
+@dataclass
+class AttackColumn:
+    """The head of an attack's column."""
+
+    column: Column
+    params: list[str]
+    needs: str
+    beyond: list[int]
+    void: bool
+    why_void: str
+
+
+@dataclass
+class RowView:
+    """A row of a table; ``views`` has its standing under each access level."""
+
+    row: Row
+    style: Style
+    told_apart_by: list[str]
+    all_params: list[str]
+    views: list[Standing] = field(default_factory=list)
+
+    @property
+    def label(self) -> str:
+        """The name with the parameters that tell it from its namesakes."""
+        apart = ", ".join(self.told_apart_by)
+        return f"{self.row.method} ({apart})" if apart else self.row.method
+
+
+@dataclass
+class Chart:
+    """A chart with its text for those who do not see it."""
+
+    svg: str
+    description: str
+    rows: list[RowView]
+    notes: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass
+class GroupView:
+    """One section of the page."""
+
+    anchor: str
+    group: Group
+    about: dict[str, Any]
+    columns: list[AttackColumn]
+    utility: str
+    metrics: list[str]
+    conditions: list[tuple[str, float, str, str]]
+    controls: list[RowView]
+    methods: list[RowView]
+    planes: list[Chart | None]
+    rocs: list[Chart | None]
+    absent: list[dict[str, Any]]
+    not_applicable: list[dict[str, Any]]
+
+    @property
+    def rows(self) -> list[RowView]:
+        """Controls, then methods."""
+        return [*self.controls, *self.methods]
+
+
+def view_groups(
+    board: Board, curves: pd.DataFrame, info: dict[str, Any], *, draw: bool = True
+) -> list[GroupView]:
+    """All sections of the page, in the board's order; without charts unless ``draw``."""
+    styles = row_styles(board)
+    index = _index_curves(curves)
+    anchors: set[str] = set()
+    found = []
+    for group in board.groups:
+        anchor = _anchor(f"{group.dataset}-{group.features}", anchors)
+        found.append(_view_group(group, board.levels, styles, index if draw else None, info, anchor))
+    return found
+
+
+def row_styles(board: Board) -> dict[tuple[str, str], Style]:
+    """A style for each (method, parameters), the same in every section."""
+    styles: dict[tuple[str, str], Style] = {}
+    counts = {True: 0, False: 0}
+    for group in board.groups:
+        for row in group.rows:
+            if (row.method, row.params) not in styles:
+                styles[row.method, row.params] = Style(counts[row.control], row.control)
+                counts[row.control] += 1
+    return styles
+
+
+def _view_group(group, levels, styles, index, info, anchor) -> GroupView:
+    by_level = [standings(group, level) for level in levels]
+    rows = []
+    for standing in by_level[-1]:
+        row = standing.row
+        apart, params = _parameters(group, row)
+        views = [next(s for s in level if s.row is row) for level in by_level]
+        rows.append(RowView(row, styles[row.method, row.params], apart, params, views))
+    chosen = utility_metric(group)
+    absent, not_applicable = _problems(group, rows)
+    drawn = [] if index is None else range(len(levels))
+    about = next((d for d in info.get("datasets", []) if d.get("name") == group.dataset), {})
+    return GroupView(
+        anchor=anchor,
+        group=group,
+        about=about,
+        columns=[_attack_column(group, c, levels, info) for c in group.columns],
+        utility=chosen[0] if chosen else "",
+        metrics=_utility_metrics(group, chosen),
+        conditions=_conditions(group, chosen),
+        controls=[r for r in rows if r.row.control],
+        methods=[r for r in rows if not r.row.control],
+        planes=[_plane(rows, i, chosen) for i in drawn],
+        rocs=[_roc(group, rows, i, index) for i in drawn],
+        absent=absent,
+        not_applicable=not_applicable,
+    )
+
+
+def _anchor(text: str, taken: set[str]) -> str:
+    slug = re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-") or "section"
+    anchor, n = f"on-{slug}", 1
+    while anchor in taken:
+        n += 1
+        anchor = f"on-{slug}-{n}"
+    taken.add(anchor)
+    return anchor
+
+
+def _parameters(group: Group, row: Row) -> tuple[list[str], list[str]]:
+    """The parameters in which a row differs from its namesakes, and all of them."""
+    texts = parameter_texts(row.params)
+    namesakes = [set(parameter_texts(r.params)) for r in group.rows if r.method == row.method]
+    shared = set.intersection(*namesakes)
+    return [text for text in texts if text not in shared], texts
+
+
+def _attack_column(group: Group, column: Column, levels: list[str], info: dict) -> AttackColumn:
+    apart = sum(c.attack == column.attack for c in group.columns) > 1
+    beyond = [i for i, level in enumerate(levels) if level and access_rank(column.access) > access_rank(level)]
+    void = group.void(column)
+    why = "; ".join(control_text(c) for c in failed_controls(group, column.attack, info)) if void else ""
+    if void and not why:
+        why = next((f.reason for f in _void_figures(group, column) if f.reason), "its control failed")
+    params = parameter_texts(column.params) if apart else []
+    return AttackColumn(column, params, column.access, beyond, void, why)
+
+
+def _void_figures(group: Group, column: Column) -> list[Figure | Problem]:
+    cells = [row.attacks[column.key] for row in group.rows if column.key in row.attacks]
+    return [x for cell in cells for x in (*cell.aggregated.values(), *cell.problems) if x.status == "void"]
+
+
+def failed_controls(group: Group, attack: str, info: dict) -> list[dict]:
+    """The controls of an attack that failed here."""
+    return [
+        c
+        for c in info.get("controls", [])
+        if not c.get("passed", True)
+        and c.get("attack") == attack
+        and c.get("dataset", group.dataset) == group.dataset
+        and c.get("features", group.features) in (group.features, "")
+    ]
+
+
+def control_text(control: dict) -> str:
+    """``identity: AUC 0.710, required ≥ 0.99``."""
+    metric = METRIC_NAMES.get(control.get("metric", ""), control.get("metric", ""))
+    measured = number_or_text(control.get("measured"))
+    return f"{control.get('control', '')}: {metric} {measured}, required {number_or_text(control.get('required'))}"
+
+
+def number_or_text(value: Any) -> str:
+    """A number with three digits, and anything else as it is."""
+    if value is None:
+        return figures.NO_FIGURE
+    if isinstance(value, (int, float, np.number)) and not isinstance(value, bool):
+        return figures.number(float(value))
+    return str(value)
+
+
+def plain(value: Any) -> str:
+    """Any value of ``info`` as one line of text."""
+    if isinstance(value, str):
+        return value
+    return json.dumps(value, ensure_ascii=False, default=str)
+
+
+def _utility_metrics(group: Group, chosen: tuple[str, str] | None) -> list[str]:
+    """The metrics of the ranking utility that are columns of the table, the ranking one first."""
+    if chosen is None:
+        return []
+    key = (chosen[0], "", 0.0)
+    found = {m for row in group.rows if key in row.utilities for m in row.utilities[key].metrics}
+    return [m for m in UTILITY_METRICS[:2] if m in found] or [chosen[1]]
+
+
+def _conditions(group: Group, chosen: tuple[str, str] | None) -> list[tuple[str, float, str, str]]:
+    """What the second utility table shows: (perturbation, severity, utility, metric)."""
+    found = []
+    for utility, perturbation, severity in utility_columns(group):
+        if chosen is not None and utility == chosen[0]:
+            if perturbation:
+                found.append((perturbation, severity, utility, chosen[1]))
+            continue
+        key = (utility, perturbation, severity)
+        metrics = {m: None for row in group.rows if key in row.utilities for m in row.utilities[key].metrics}
+        found += [(perturbation, severity, utility, metric) for metric in metrics]
+    return found
+
+
+# ---------------------------------------------------------------- cells without a figure
+
+
+def _problems(group: Group, rows: list[RowView]) -> tuple[list[dict], list[dict]]:
+    """Cells without a figure, one entry for each cause: (should have one, cannot have one)."""
+    merged: dict[tuple, dict[str, Any]] = {}
+    for label, problem in _all_problems(group, rows):
+        key = (label, problem.what, problem.status, problem.reason)
+        entry = merged.setdefault(key, {"row": label, "problem": problem, "seeds": [], "keys": []})
+        if problem.seed is not None and problem.seed not in entry["seeds"]:
+            entry["seeds"].append(problem.seed)
+        if problem.key and problem.key not in entry["keys"]:
+            entry["keys"].append(problem.key)
+    entries = list(merged.values())
+    absent = [e for e in entries if e["problem"].status in ABSENT]
+    return absent, [e for e in entries if e["problem"].status not in (*ABSENT, "void")]
+
+
+def _all_problems(group: Group, rows: list[RowView]):
+    for problem in group.problems:
+        yield "", problem
+    for view in rows:
+        cells = [*view.row.attacks.values(), *view.row.utilities.values()]
+        for problem in [*view.row.problems, *(p for cell in cells for p in cell.problems)]:
+            yield view.label, problem
+
+
+# ---------------------------------------------------------------- charts
+
+
+def _plane(rows: list[RowView], level: int, chosen: tuple[str, str] | None) -> Chart | None:
+    points, shown = [], []
+    for view in rows:
+        standing = view.views[level]
+        worst, utility = standing.worst.get("auc"), standing.utility
+        if worst is None or utility is None or not (worst.known and utility.known):
+            continue
+        x, y = ((f.value, f.low, f.high) for f in (utility, worst))
+        points.append(Point(view.label, view.style, x, y, standing.pareto))
+        shown.append(view)
+    if not points or chosen is None:
+        return None
+    front = [p.name for p in points if p.front]
+    metric = METRIC_NAMES.get(chosen[1], chosen[1])
+    svg = charts.plane(points, f"Utility: {metric.lower()}", "Privacy: worst-case AUC")
+    description = (
+        f"Utility–privacy plane of {len(points)} releases: {metric.lower()} against worst-case AUC, lower right is "
+        f"better. On the Pareto front, from least to most useful: "
+        f"{', '.join(p.name for p in sorted(points, key=lambda p: p.x[0]) if p.front) or 'none'}."
+    )
+    return Chart(svg, description, shown, {name: "Pareto front" for name in front})
+
+
+def _roc(group: Group, rows: list[RowView], level: int, index: dict) -> Chart | None:
+    resolution = _resolution(group)
+    lines: list[Line] = []
+    shown, notes = [], {}
+    for view in rows:
+        standing = view.views[level]
+        worst = standing.worst.get("auc")
+        attack = worst.reason if worst is not None and worst.known else ""
+        seeds = index.get((group.dataset, group.features, view.row.method, view.row.params, attack))
+        if not seeds:
+            continue
+        lines.append(charts.roc_line(view.label, view.style, _strongest(seeds), resolution))
+        shown.append(view)
+        notes[view.label] = attack
+    if not lines:
+        return None
+    text = "; ".join(f"{line.name}: TPR {_tpr_at(line, 0.01)} at 1 % FPR" for line in lines)
+    description = f"ROC curves of the worst attack on each release, both axes logarithmic. {text}."
+    return Chart(charts.roc(lines, resolution), description, shown, notes)
+
+
+def _tpr_at(line: Line, fpr: float) -> str:
+    if line.fpr[0] > fpr:
+        return "not resolvable"
+    return figures.number(float(line.tpr[np.searchsorted(line.fpr, fpr * (1 + 1e-9), side="right") - 1]))
+
+
+def _resolution(group: Group) -> float:
+    """The finest FPR of the group: one over the non-members of the smallest seed."""
+    counts = [
+        f.n_nonmembers
+        for row in group.rows
+        for cell in row.attacks.values()
+        for fs in ([*cell.by_seed.values()] or [[*cell.aggregated.values()]])
+        for f in fs
+        if not math.isnan(f.n_nonmembers) and f.n_nonmembers > 1
+    ]
+    return 1 / min(counts) if counts else 1e-3
+
+
+def _index_curves(curves: pd.DataFrame) -> dict[tuple, dict[str, list]]:
+    """ROC points by (dataset, features, method, parameters, attack), then by attack parameters: one pair a seed."""
+    index: dict[tuple, dict[str, list]] = {}
+    if curves is None or curves.empty:
+        return index
+    names = ["dataset", "features", "method", "method_params", "attack"]
+    table = curves.assign(
+        **{name: curves[name].fillna("").astype(str) for name in names},
+        attack_params=curves.get("attack_params", pd.Series("", curves.index)).fillna("").astype(str),
+    )
+    for key, part in table.groupby([*names, "attack_params", "seed"], sort=False, dropna=False):
+        pair = (part["fpr"].to_numpy(float), part["tpr"].to_numpy(float))
+        index.setdefault(key[:5], {}).setdefault(key[5], []).append(pair)
+    return index
+
+
+def _strongest(variants: dict[str, list]) -> list:
+    """The curves of the attack's parameters with the greatest mean area, where it took part more than once."""
+    if len(variants) == 1:
+        return next(iter(variants.values()))
+    return max(variants.values(), key=lambda seeds: float(np.mean([_area(*pair) for pair in seeds])))
+
+
+def _area(fpr: np.ndarray, tpr: np.ndarray) -> float:
+    order = np.lexsort((tpr, fpr))
+    return float(np.trapezoid(tpr[order], fpr[order]))
+
+
+# ---------------------------------------------------------------- the overview
+
+
+def overview(groups: list[GroupView]) -> list[dict[str, Any]]:
+    """One entry for each method: its standing in every section, None where it did not take part."""
+    entries: dict[tuple[str, str], dict[str, Any]] = {}
+    for place, view in enumerate(groups):
+        for row in view.rows:
+            key = (row.row.method, row.row.params)
+            entry = entries.setdefault(key, {"row": row, "cells": [None] * len(groups)})
+            entry["cells"][place] = row.views[-1]
+    return sorted(entries.values(), key=lambda e: not e["row"].row.control)
+
+
+def cell_of(row: Row, column: Column) -> Cell:
+    """A row's cell below an attack; an empty one where there is no record."""
+    return row.attacks.get(column.key, Cell())
