@@ -31,7 +31,7 @@ def digest_files(files: Iterable[tuple[str, Path]]) -> str:
     """
     whole = hashlib.sha256()
     for name, path in files:
-        whole.update(f"{name}\n{sha256_file(path)}\n".encode())
+        whole.update(f"{name!r}\n{sha256_file(path)}\n".encode())
     return whole.hexdigest()
 
 

@@ -39,7 +39,7 @@ def test_fingerprint_is_of_the_table_and_needs_no_scikit_learn():
 
     package = importlib.util.find_spec("sklearn").submodule_search_locations[0]
     table = gzip.decompress(Path(package, "datasets/data/digits.csv.gz").read_bytes())
-    line = f"digits.csv\n{hashlib.sha256(table).hexdigest()}\n"
+    line = f"'digits.csv'\n{hashlib.sha256(table).hexdigest()}\n"
     assert fingerprint == hashlib.sha256(line.encode()).hexdigest()
 
 
