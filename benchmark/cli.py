@@ -1,0 +1,541 @@
+"""The command line: run a suite, look at a run, list plugins.
+
+Exit status: 0 all well, 1 some nodes failed, 2 bad usage or input, 130 stopped by Ctrl-C.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from benchmark.contracts import LeakboardError
+
+__all__ = ["app", "main"]
+
+app = typer.Typer(
+    add_completion=False,
+    no_args_is_help=True,
+    rich_markup_mode="rich",
+    help="Privacy audits of synthetic datasets. Start with: python -m benchmark run --suite quick",
+)
+console = Console(soft_wrap=True)
+errors = Console(stderr=True, soft_wrap=True)
+
+BAD = ("failed", "timeout", "out of memory", "crashed", "blocked", "unavailable", "missing")
+"""Statuses of cells that make the exit status 1."""
+
+Only = Annotated[
+    list[str] | None,
+    typer.Option(help="Keep only these: method=NAME, attack=NAME or dataset=NAME. Controls stay."),
+]
+RunFolder = Annotated[Path, typer.Argument(metavar="RUN", help="Folder of a run.")]
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Entry point of ``leakboard`` and ``python -m benchmark``."""
+    try:
+        app(args=None if arguments is None else list(arguments), prog_name="python -m benchmark")
+    except LeakboardError as error:
+        errors.print(f"[bold red]error:[/] {escape(str(error))}")
+        raise SystemExit(2) from error
+    except KeyboardInterrupt:
+        errors.print("stopped. The same command goes on where this one ended.")
+        raise SystemExit(130) from None
+
+
+# ---------------------------------------------------------------- run
+
+
+@app.command()
+def run(
+    suite: Annotated[str, typer.Option(help="Name of a built-in suite, or a YAML file.")],
+    out: Annotated[Path | None, typer.Option(help="Run folder. [default: runs/<suite>]")] = None,
+    only: Only = None,
+    seeds: Annotated[int | None, typer.Option(min=1, help="Number of seeds.")] = None,
+    jobs: Annotated[
+        int | None, typer.Option(min=1, help="Nodes at a time. [default: cores]")
+    ] = None,
+    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Say what would run; run nothing.")
+    ] = False,
+    rerun: Annotated[
+        str | None, typer.Option(help="Run again: `failed` nodes, or `all` of them.")
+    ] = None,
+) -> None:
+    """Run what a suite is missing, then write results and leaderboard."""
+    from benchmark.run import execute_plan, open_run, write_results, write_site
+    from benchmark.suite import load_suite
+
+    _one_of("--device", device, ("auto", "cpu", "cuda"))
+    _one_of("--rerun", rerun, (None, "failed", "all"))
+    loaded = load_suite(suite)
+    if seeds is not None:
+        loaded = loaded.with_seeds(seeds)
+    root = out or Path("runs") / loaded.name
+    if dry_run:
+        _print_plan(loaded, _parse_only(only), root)
+        return
+    opened = open_run(root, loaded, _parse_only(only))
+    with _progress(opened.plan) as listener:
+        records = execute_plan(opened, jobs=jobs, device=device, rerun=rerun, on_event=listener)
+        listener.summary()
+    results = write_results(opened, records)
+    page = write_site(opened, records, results, root / "site")
+    _print_board(results.frame)
+    _print_controls(results.verdicts)
+    troubles = _troubles(opened, records)
+    console.print(f"\nresults      {root / 'results.parquet'}")
+    console.print(f"leaderboard  {page}")
+    if troubles:
+        raise SystemExit(1)
+
+
+def _one_of(option: str, value: str | None, allowed: Sequence[str | None]) -> None:
+    if value not in allowed:
+        names = ", ".join(a for a in allowed if a)
+        raise LeakboardError(f"{option} must be one of {names}. Got {value!r}.")
+
+
+def _parse_only(only: Sequence[str] | None) -> dict[str, list[str]]:
+    wanted: dict[str, list[str]] = {}
+    for item in only or ():
+        kind, equals, name = item.partition("=")
+        if kind not in ("method", "attack", "dataset") or not equals or not name:
+            raise LeakboardError(
+                f"--only must be method=NAME, attack=NAME or dataset=NAME. Got {item!r}."
+            )
+        wanted.setdefault(kind, []).append(name)
+    return wanted
+
+
+def _troubles(opened: Any, records: Mapping[str, Any]) -> int:
+    """Print failed cells, each with its reason; their number."""
+    from benchmark.run import command, run_statuses
+
+    bad: dict[tuple[str, str], list[Any]] = {}
+    for cell, status, reason in run_statuses(opened, records):
+        if status in BAD:
+            bad.setdefault((status, reason), []).append(cell)
+    if not bad:
+        return 0
+    total = sum(map(len, bad.values()))
+    errors.print(f"\n[bold red]{total} cells without a figure:[/]")
+    for (status, reason), cells in bad.items():
+        first = cells[0]
+        parts = [first.method, first.attack, first.utility]
+        name = " × ".join(p.label for p in parts if p) + f" on {first.dataset}, seed {first.seed}"
+        more = f" and {len(cells) - 1} more" if len(cells) > 1 else ""
+        key = f" (show {first.key[:12]})" if first.key in records else ""
+        errors.print(f"  [red]{status}[/] {escape(name + more + key)}: {escape(reason)}")
+    errors.print(f"Run them again with: {escape(command(opened))} --rerun failed")
+    return total
+
+
+# ---------------------------------------------------------------- progress
+
+
+class _Listener:
+    """Hears the engine's events; says them as plain lines."""
+
+    def __init__(self, plan: Any) -> None:
+        self.total = len(plan.nodes)
+        self.nodes = plan.nodes
+        self.finished = 0
+        self.executed = 0
+        self.failed = 0
+        self.started_at = time.monotonic()
+
+    def __call__(self, event: Any) -> None:
+        if event.kind == "finished":
+            self.executed += 1
+            self.failed += event.record.status not in ("ok", "not applicable")
+        self.show(event)
+
+    def show(self, event: Any) -> None:
+        if event.kind == "finished":
+            record = event.record
+            console.print(
+                f"[{self.executed}] {record.status:<4} {record.duration_s:7.2f} s  {record.label}"
+                + (f": {record.reason}" if record.reason else ""),
+                markup=False,
+                highlight=False,
+            )
+
+    def summary(self) -> None:
+        seconds = time.monotonic() - self.started_at
+        console.print(
+            f"{self.total} nodes: {self.executed} executed, {self.failed} failed, "
+            f"{self.total - self.executed} from before or not to be had; {seconds:.1f} s",
+            highlight=False,
+        )
+
+
+class _LiveListener(_Listener):
+    """Draws a bar on a terminal: nodes done, running and failed, and the time left."""
+
+    def __init__(self, plan: Any, done: int = 0) -> None:
+        super().__init__(plan)
+        from rich.progress import (
+            BarColumn,
+            MofNCompleteColumn,
+            Progress,
+            SpinnerColumn,
+            TextColumn,
+            TimeElapsedColumn,
+            TimeRemainingColumn,
+        )
+
+        self.bar = Progress(
+            SpinnerColumn(),
+            BarColumn(bar_width=24),
+            MofNCompleteColumn(),
+            TimeElapsedColumn(),
+            TextColumn("left"),
+            TimeRemainingColumn(),
+            TextColumn("{task.description}"),
+            console=console,
+            transient=True,
+        )
+        self.task = self.bar.add_task("starting", total=self.total)
+        self.running: dict[str, str] = {}
+
+    def show(self, event: Any) -> None:
+        key = event.node.key
+        if event.kind == "started":
+            self.running[key] = event.node.label
+        elif event.kind == "progress":
+            self.running[key] = f"{event.node.label} {event.fraction:.0%} {event.message}"
+        else:
+            self.running.pop(key, None)
+            self.bar.advance(self.task)
+            if event.record.status not in ("ok", "not applicable"):
+                self.bar.console.print(
+                    f"[red]{event.record.status}[/] {escape(event.record.label)}: "
+                    f"{escape(event.record.reason)}"
+                )
+        failed = f"[red]{self.failed} failed[/]  " if self.failed else ""
+        names = "; ".join(escape(label) for label in list(self.running.values())[:2])
+        self.bar.update(self.task, description=f"{failed}{len(self.running)} running: {names}")
+
+
+@contextmanager
+def _progress(plan: Any) -> Iterator[_Listener]:
+    if not console.is_terminal:
+        yield _Listener(plan)
+        return
+    listener = _LiveListener(plan)
+    with listener.bar:
+        yield listener
+
+
+# ---------------------------------------------------------------- looking
+
+
+@app.command("list")
+def list_plugins(
+    kind: Annotated[
+        str | None,
+        typer.Argument(
+            help="datasets, features, perturbations, methods, attacks, utilities or suites."
+        ),
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="For machines.")] = False,
+) -> None:
+    """List the plugins that are installed, and the built-in suites."""
+    from benchmark.registry import KINDS, default_registry
+    from benchmark.suite import built_in_suites
+
+    _one_of("KIND", kind, (None, *KINDS, "suites"))
+    registry = default_registry()
+    rows = [_entry_row(e) for e in registry.entries(kind)] if kind != "suites" else []
+    if kind in (None, "suites"):
+        rows += [
+            {
+                "kind": "suites",
+                "name": n,
+                "summary": _suite_summary(f),
+                "distribution": "",
+                "reason": "",
+            }
+            for n, f in built_in_suites().items()
+        ]
+    if as_json:
+        typer.echo(json.dumps(rows, indent=1, ensure_ascii=False))
+        return
+    table = Table("kind", "name", "version", "access", "what", "from", box=None, pad_edge=False)
+    for row in rows:
+        what = (
+            f"[red]unavailable:[/] {escape(row['reason'])}"
+            if row["reason"]
+            else escape(row["summary"])
+        )
+        table.add_row(
+            row["kind"],
+            f"[bold]{escape(row['name'])}[/]",
+            row.get("version", ""),
+            row.get("access", ""),
+            what,
+            row["distribution"],
+        )
+    console.print(table)
+
+
+def _suite_summary(path: Path) -> str:
+    from benchmark.suite import load_suite
+
+    return load_suite(str(path)).description
+
+
+def _entry_row(entry: Any) -> dict[str, Any]:
+    row = {
+        "kind": entry.kind,
+        "name": entry.name,
+        "distribution": entry.distribution,
+        "reason": entry.reason,
+        "summary": "",
+    }
+    if entry.reason:
+        return row
+    info = entry.plugin.info
+    access = getattr(info, "needs", getattr(info, "offers", None))
+    parameters = {
+        name: {
+            "type": str(field.annotation).removeprefix("<class '").removesuffix("'>"),
+            "default": None
+            if field.is_required()
+            else field.get_default(call_default_factory=True),
+            "required": field.is_required(),
+            "description": field.description or "",
+        }
+        for name, field in entry.plugin.model_fields.items()
+    }
+    return row | {
+        "version": info.version,
+        "summary": info.summary,
+        "citation": info.citation,
+        "access": "" if access is None else str(access),
+        "licence": getattr(info, "licence", ""),
+        "parameters": json.loads(json.dumps(parameters, default=str)),
+    }
+
+
+@app.command()
+def plan(
+    suite: Annotated[str, typer.Option(help="Name of a built-in suite, or a YAML file.")],
+    only: Only = None,
+    seeds: Annotated[int | None, typer.Option(min=1, help="Number of seeds.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Every node, for machines.")] = False,
+) -> None:
+    """Show what a suite would run: nodes by kind, or each node with --json."""
+    from dataclasses import asdict
+
+    from benchmark.run import plan_suite
+    from benchmark.suite import load_suite
+
+    loaded = load_suite(suite)
+    if seeds is not None:
+        loaded = loaded.with_seeds(seeds)
+    if as_json:
+        nodes = [asdict(n) for n in plan_suite(loaded, _parse_only(only)).nodes.values()]
+        typer.echo(json.dumps(nodes, indent=1, ensure_ascii=False))
+        return
+    _print_plan(loaded, _parse_only(only), Path("runs") / loaded.name)
+
+
+def _print_plan(loaded: Any, only: Mapping[str, Sequence[str]], root: Path) -> None:
+    from benchmark.run import plan_suite
+    from benchmark.store import Store
+
+    planned = plan_suite(loaded, only)
+    finished = set(Store(root).read_all()) if (root / "records").is_dir() else set()
+    table = Table("kind", "nodes", "to run", box=None, pad_edge=False)
+    kinds = Counter(n.kind for n in planned.nodes.values())
+    missing = Counter(n.kind for k, n in planned.nodes.items() if k not in finished)
+    for kind, count in kinds.items():
+        table.add_row(kind, str(count), str(missing[kind]))
+    table.add_row("[bold]all[/]", str(len(planned.nodes)), str(sum(missing.values())))
+    console.print(table)
+    static = Counter((c.status, c.reason) for c in planned.cells if c.status)
+    for (status, reason), count in static.items():
+        console.print(f"{count} cells {status}: {escape(reason)}", highlight=False)
+    console.print(f"run folder: {root}", highlight=False)
+
+
+@app.command()
+def status(folder: RunFolder) -> None:
+    """Show how far a run is: nodes by kind and status, and what failed."""
+    from benchmark.run import load_run, run_records
+
+    opened = load_run(folder)
+    records = run_records(opened)
+    counts: dict[str, Counter[str]] = {}
+    for key, node in opened.plan.nodes.items():
+        state = records[key].status if key in records else "missing"
+        counts.setdefault(node.kind, Counter())[state] += 1
+    states = sorted({s for c in counts.values() for s in c}, key=lambda s: (s != "ok", s))
+    table = Table("kind", *states, box=None, pad_edge=False)
+    for kind, counter in counts.items():
+        table.add_row(kind, *(str(counter[s] or "") for s in states))
+    console.print(table)
+    if _troubles(opened, records):
+        raise SystemExit(1)
+
+
+@app.command()
+def show(
+    folder: RunFolder, key: Annotated[str, typer.Argument(help="Key, or its first digits.")]
+) -> None:
+    """Show one node's record: parameters, figures, cost and, where it failed, the traceback."""
+    from benchmark.run import load_run
+
+    opened = load_run(folder)
+    records = opened.store.read_all()
+    found = [r for k, r in records.items() if k.startswith(key)]
+    if len(found) != 1:
+        what = "no record" if not found else f"{len(found)} records"
+        raise LeakboardError(
+            f"{what} in {folder} with a key that starts with {key!r}. "
+            f"Keys are listed by `python -m benchmark plan --suite {opened.suite.name} --json`."
+        )
+    record = found[0].model_dump(mode="json")
+    trace = record.pop("traceback", "")
+    console.print_json(json.dumps(record))
+    if trace:
+        console.print(escape(trace))
+    console.print(f"artifacts: {opened.root / 'artifacts' / found[0].key}", highlight=False)
+
+
+@app.command()
+def report(
+    folder: RunFolder,
+    out: Annotated[
+        Path | None, typer.Option(help="Where to write the site. [default: RUN/site]")
+    ] = None,
+) -> None:
+    """Compute results from what a run has stored, and render the site."""
+    from benchmark.run import load_run, run_records, write_results, write_site
+
+    opened = load_run(folder)
+    records = run_records(opened)
+    results = write_results(opened, records)
+    page = write_site(opened, records, results, out or folder / "site")
+    _print_board(results.frame)
+    console.print(f"leaderboard  {page}")
+
+
+@app.command()
+def compare(
+    first: Annotated[Path, typer.Argument(metavar="RUN")],
+    second: Annotated[Path, typer.Argument(metavar="RUN")],
+    metric: Annotated[str, typer.Option(help="Metric to compare.")] = "auc",
+) -> None:
+    """Compare two runs: figures over seeds side by side, marked where their intervals do not overlap."""
+    import pandas as pd
+
+    places = [
+        "dataset",
+        "features",
+        "method_label",
+        "attack_label",
+        "access",
+        "utility",
+        "perturbation",
+        "severity",
+    ]
+    frames = []
+    for folder in (first, second):
+        path = folder / "results.parquet"
+        if not path.is_file():
+            raise LeakboardError(
+                f"no results in {folder}. Make them with `python -m benchmark report {folder}`."
+            )
+        frame = pd.read_parquet(path)
+        known = sorted(set(frame["metric"]) - {""})
+        if metric not in known:
+            raise LeakboardError(f"no metric {metric!r} in {folder}. Allowed: {', '.join(known)}.")
+        chosen = frame[
+            (frame["metric"] == metric) & frame["seed"].isna() & (frame["status"] == "ok")
+        ]
+        frames.append(chosen.set_index(places)[["value", "ci_low", "ci_high"]])
+    both = frames[0].join(frames[1], how="outer", lsuffix="_1", rsuffix="_2")
+    table = Table("where", str(first), str(second), "", box=None, pad_edge=False)
+    for place, row in both.iterrows():
+        apart = row["ci_low_1"] > row["ci_high_2"] or row["ci_low_2"] > row["ci_high_1"]
+        where = " / ".join(str(p) for p in place if p and p != 0)
+        table.add_row(
+            escape(where),
+            _interval(row["value_1"], row["ci_low_1"], row["ci_high_1"]),
+            _interval(row["value_2"], row["ci_low_2"], row["ci_high_2"]),
+            "[bold]differs[/]" if apart else "",
+        )
+    console.print(table)
+
+
+def _interval(value: float, low: float, high: float) -> str:
+    if value != value:
+        return "–"
+    inside = (
+        "" if low != low else f" [{low:.3f}, {high:.3f}]" if high == high else f" [≥ {low:.3f}]"
+    )
+    return f"{value:.3f}{inside}".replace("[", r"\[")
+
+
+# ---------------------------------------------------------------- tables
+
+
+def _print_board(frame: Any) -> None:
+    """The leaderboard as terminal tables, one for each dataset and feature space."""
+    from leaderboards import rank
+
+    ranked = rank(frame)
+    for (dataset, features), rows in ranked.groupby(["dataset", "features"], sort=False):
+        table = Table(
+            "privacy",
+            "method",
+            "utility",
+            "worst attack",
+            "AUC",
+            "TPR @ 1 % FPR",
+            "ε ≥",
+            title=f"{dataset} · {features}",
+            title_justify="left",
+            box=None,
+            pad_edge=False,
+        )
+        for _, row in rows.iterrows():
+            table.add_row(*_board_cells(row))
+        console.print()
+        console.print(table)
+
+
+def _board_cells(row: Any) -> list[str]:
+    raise NotImplementedError
+
+
+def _print_controls(verdicts: Sequence[Any]) -> None:
+    failed = [v for v in verdicts if not v.passed]
+    console.print(
+        f"\ncontrols: {len(verdicts) - len(failed)} of {len(verdicts)} passed", highlight=False
+    )
+    for v in failed:
+        name = v.attack or "gate"
+        console.print(
+            f"  [red]void[/] {escape(f'{name} on {v.dataset}/{v.features}: {v.reason}')}",
+            highlight=False,
+        )
+
+
+if __name__ == "__main__":
+    sys.exit(main())

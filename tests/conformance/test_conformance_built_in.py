@@ -1,0 +1,85 @@
+"""Every built-in plugin keeps its contract, and the checks catch plugins that do not."""
+
+import numpy as np
+import pytest
+
+from benchmark.conformance import ConformanceError, checks_for
+from benchmark.contracts import (
+    Attack,
+    AttackInfo,
+    DatasetMissing,
+    Field,
+    Method,
+    MethodInfo,
+    Release,
+    Scores,
+)
+from benchmark.registry import KINDS, default_registry
+
+PARAMETERS = {
+    "k_same": {"k": 3},
+    "cvae": {"epochs": 3},
+    "phantom": {"patients": 6, "visits": 2, "size": 28},
+    "gaussian": {"dimension": 4, "records": 50},
+    "noise": {"scale": 0.5},
+}
+NEED_FILES = {"fashion_mnist", "cifar10", "stl10", "medmnist", "files", "timm"}
+"""Plugins that need files from elsewhere; their own tests make small ones and run the checks there."""
+
+
+def built_in_checks():
+    for kind in KINDS:
+        for entry in default_registry().entries(kind):
+            if entry.name in NEED_FILES or not entry.distribution.startswith("leakboard "):
+                continue
+            plugin = entry.plugin(**PARAMETERS.get(entry.name, {}))
+            yield from checks_for(plugin)
+
+
+@pytest.mark.parametrize("check", built_in_checks(), ids=str)
+def test_built_in_plugins_conform(check, tmp_path):
+    try:
+        check(tmp_path)
+    except DatasetMissing as error:
+        pytest.skip(str(error))
+
+
+class Careless(Method):
+    """Breaks every promise: reads the global random state, changes the members."""
+
+    info = MethodInfo(name="careless", version="1", summary="A bad example.")
+    scale: float = Field(1.0, gt=0)
+
+    def fit(self, members, context):
+        members.data[0] = 0
+        noise = np.random.normal(size=members.data.shape)  # noqa: NPY002
+        return Release(records=members.replace(data=(members.data + noise).astype(members.data.dtype)))
+
+
+class Forgetful(Attack):
+    """Answers for all candidates but one."""
+
+    info = AttackInfo(name="forgetful", version="1", summary="A bad example.")
+
+    def run(self, view, candidates, auxiliary, context):
+        return Scores(values=np.zeros(len(candidates) - 1))
+
+
+@pytest.mark.parametrize(
+    ("plugin", "name"),
+    [
+        (Careless(), "release_is_deterministic"),
+        (Careless(), "members_are_left_alone"),
+        (Careless(), "no_global_random_state"),
+    ],
+)
+def test_checks_catch_a_careless_method(plugin, name, tmp_path):
+    (check,) = [c for c in checks_for(plugin) if c.name == name]
+    with pytest.raises(ConformanceError, match="careless"):
+        check(tmp_path)
+
+
+def test_checks_catch_an_answer_of_the_wrong_length(tmp_path):
+    (check,) = [c for c in checks_for(Forgetful()) if c.name == "answer_is_valid"]
+    with pytest.raises(Exception, match=r"shape \(40,\)"):
+        check(tmp_path)
