@@ -1,0 +1,195 @@
+"""Claimed epsilon recomputed: Renyi-DP accounting of the subsampled Gaussian, in plain numpy.
+
+It shares no code and no series expansion with the accountants of Opacus or dp-accounting: the Renyi
+divergence is a one-dimensional integral, evaluated numerically for any real order.
+"""
+
+from math import inf
+from typing import NamedTuple
+
+import numpy as np
+from scipy.special import logsumexp
+
+from benchmark.statistics.epsilon import gdp_mu_to_epsilon
+from benchmark.statistics.estimate import check_count, check_probability
+
+RDP_ORDERS = (
+    *(1 + x / 10 for x in range(1, 100)),
+    *range(11, 64),
+    80,
+    96,
+    128,
+    192,
+    256,
+    512,
+    1024,
+)
+"""Renyi orders over which the conversion to epsilon is minimised."""
+
+
+class Accounted(NamedTuple):
+    """An upper bound on epsilon.
+
+    Attributes
+    ----------
+    epsilon, delta : float
+    order : float
+        Renyi order that gave it.
+    accountant : str
+        Which accountant and conversion.
+    """
+
+    epsilon: float
+    delta: float
+    order: float
+    accountant: str
+
+
+def subsampled_gaussian_rdp(noise_multiplier, sample_rate, order):
+    """Renyi divergence of one step of the Poisson-subsampled Gaussian mechanism.
+
+    Parameters
+    ----------
+    noise_multiplier : float, greater than 0
+        Standard deviation sigma of the noise over the sensitivity.
+    sample_rate : float in [0, 1]
+        Probability q that a record takes part.
+    order : float, greater than 1
+
+    Returns
+    -------
+    float
+        log E[(1 - q + q exp((2z - 1)/(2 sigma^2)))^order] / (order - 1) over z ~ N(0, sigma^2), for
+        adding or removing one record. By the trapezoidal rule, which converges exponentially for
+        this analytic integrand; 1e-9 relative or better.
+
+    References
+    ----------
+    Mironov, Talwar and Zhang (2019), arXiv 1908.10530, section 3 and theorem 5 (that this direction
+    is the larger one).
+    """
+    if not order > 1 or not noise_multiplier > 0:
+        raise ValueError(
+            f"order must exceed 1 and noise_multiplier 0. Got {order!r}, {noise_multiplier!r}."
+        )
+    check_probability("sample_rate", sample_rate, open_interval=False)
+    variance = noise_multiplier**2
+    if sample_rate == 0:
+        return 0.0
+    if sample_rate == 1:
+        return float(order / (2 * variance))
+    step = min(noise_multiplier, variance) / 10
+    z = np.arange(-14 * noise_multiplier, order + 14 * noise_multiplier, step)
+    ratio = np.logaddexp(np.log1p(-sample_rate), np.log(sample_rate) + (z - 0.5) / variance)
+    log_density = -(z**2) / (2 * variance) - 0.5 * np.log(2 * np.pi * variance)
+    log_moment = logsumexp(order * ratio + log_density) + np.log(step)
+    return float(max(log_moment, 0.0) / (order - 1))
+
+
+def rdp_to_epsilon(rdp, orders, delta):
+    """Convert Renyi-DP to (epsilon, delta)-DP by the improved conversion.
+
+    Parameters
+    ----------
+    rdp : array-like of shape (k,)
+        Renyi divergence at each order.
+    orders : array-like of shape (k,)
+        Each greater than 1.
+    delta : float in (0, 1)
+
+    Returns
+    -------
+    epsilon : float
+        The least over orders of rdp + log(1 - 1/a) - (log delta + log a)/(a - 1), at least 0.
+    order : float
+        The order a that gave it.
+
+    References
+    ----------
+    Canonne, Kamath and Steinke (2020), arXiv 2004.00010, proposition 12; Balle et al. (2020),
+    AISTATS, theorem 21.
+    """
+    check_probability("delta", delta)
+    rdp, orders = np.asarray(rdp, float), np.asarray(orders, float)
+    epsilons = rdp + np.log1p(-1 / orders) - (np.log(delta) + np.log(orders)) / (orders - 1)
+    best = int(np.argmin(epsilons))
+    return float(max(epsilons[best], 0.0)), float(orders[best])
+
+
+def dp_sgd_epsilon(noise_multiplier, sample_rate, steps, delta, orders=RDP_ORDERS):
+    """Epsilon of DP-SGD by RDP accounting.
+
+    Parameters
+    ----------
+    noise_multiplier : float, at least 0
+    sample_rate : float in [0, 1]
+        Expected batch size over the number of records, with Poisson sampling.
+    steps : int, at least 0
+    delta : float in (0, 1)
+    orders : sequence of float
+
+    Returns
+    -------
+    Accounted
+        With infinite epsilon when there is no noise.
+
+    Examples
+    --------
+    >>> round(dp_sgd_epsilon(1.1, 256 / 60000, 60 * 60000 // 256, 1e-5).epsilon, 4)
+    2.5966
+    """
+    check_count("steps", steps, 0)
+    name = "RDP (numerical integral), improved conversion"
+    if steps == 0 or sample_rate == 0:
+        return Accounted(0.0, delta, inf, name)
+    if noise_multiplier == 0:
+        return Accounted(inf, delta, inf, name)
+    rdp = [steps * subsampled_gaussian_rdp(noise_multiplier, sample_rate, a) for a in orders]
+    return Accounted(*_ordered(rdp, orders, delta), name)
+
+
+def _ordered(rdp, orders, delta):
+    epsilon, order = rdp_to_epsilon(rdp, orders, delta)
+    return epsilon, delta, order
+
+
+def gaussian_epsilon(noise_multiplier, steps, delta):
+    """Exact epsilon of composed Gaussian mechanisms without subsampling.
+
+    Parameters
+    ----------
+    noise_multiplier : float, greater than 0
+    steps : int, at least 0
+    delta : float in (0, 1)
+
+    Returns
+    -------
+    float
+        They compose to mu-GDP with mu = sqrt(steps) / noise_multiplier.
+
+    References
+    ----------
+    Balle and Wang (2018), ICML, theorem 8; Dong, Roth and Su (2022), corollary 2.
+    """
+    check_count("steps", steps, 0)
+    if not noise_multiplier > 0:
+        raise ValueError(f"noise_multiplier must be greater than 0. Got {noise_multiplier!r}.")
+    return gdp_mu_to_epsilon(np.sqrt(steps) / noise_multiplier, delta)
+
+
+def violates(claimed_epsilon, bound):
+    """Whether an empirical lower bound contradicts a claimed epsilon.
+
+    Parameters
+    ----------
+    claimed_epsilon : float
+        At the same delta as the bound.
+    bound : Estimate
+        A lower bound on epsilon.
+
+    Returns
+    -------
+    bool
+        False where either is missing.
+    """
+    return bool(bound.low > claimed_epsilon)

@@ -1,0 +1,464 @@
+"""Figures over several seeds, several attacks and several methods."""
+
+from dataclasses import dataclass
+from math import inf, nan
+from typing import NamedTuple
+
+import numpy as np
+from scipy.optimize import brentq
+from scipy.special import ndtr, ndtri
+from scipy.stats import t as student
+
+from benchmark.statistics.estimate import (
+    Estimate,
+    check_count,
+    check_probability,
+    unresolved,
+)
+from benchmark.statistics.membership import auc, auc_limits, delong_variance
+
+# --- Over seeds ----------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class SeedSummary:
+    """A figure over seeds: its mean with an interval, and its spread.
+
+    Parameters
+    ----------
+    estimate : Estimate
+        Mean over seeds; the interval is about the mean over all seeds that could be drawn.
+    minimum, maximum : float
+        Over the seeds that have a figure.
+    sd : float
+        Standard deviation over seeds (n - 1), ``nan`` for a single one. It contains the sampling
+        error of each seed.
+    n_seeds : int
+        Seeds that have a figure.
+    """
+
+    estimate: Estimate
+    minimum: float
+    maximum: float
+    sd: float
+    n_seeds: int
+
+
+def over_seeds(estimates, confidence=0.95, shared=0.5, bounds=(-inf, inf)):
+    """Average a figure over a few seeds, with a hierarchical interval (seeds, then candidates).
+
+    With 2 to 5 seeds neither level is enough: a t-interval on the seeds' values has one to four
+    degrees of freedom (12.7 standard errors for two seeds) and ignores that each value's own error
+    is known; that error alone ignores that another seed would have trained another generator. The
+    model has both: value = mean + shared candidate error + own candidate error + seed effect. The
+    error within a seed is taken from its interval, for the two sides apart, so that an interval
+    squeezed against 1 stays there. The spread of the seed effects is not plugged in but averaged
+    over, with the likelihood of the observed spread and a half-Cauchy prior whose scale is the
+    error within a seed: a prior in the data's own units, with a tail heavy enough to follow any
+    spread that the seeds show.
+
+    Parameters
+    ----------
+    estimates : sequence of Estimate
+        One per seed, all at ``confidence``. Those without a figure are left out and counted.
+    confidence : float in (0, 1), default=0.95
+    shared : float in [0, 1], default=0.5
+        Share of the candidate error's variance that is common to all seeds. 0 where every seed
+        draws fresh candidates. Where seeds toss new coins for the same candidates it is at most
+        1/2 when a leak raises the score of whichever record was in: a record of high score is then
+        good for the AUC as a member and bad as a non-member, and the two effects are negatively
+        associated (they cancel altogether when nothing leaks).
+    bounds : (float, float), default=(-inf, inf)
+        Range of the figure, such as (0, 1) for an AUC; the limits are clipped to it.
+
+    Returns
+    -------
+    SeedSummary
+        For lower bounds (an infinite upper limit) the estimate is the mean with the *smallest*
+        seed's bound as its lower limit, which holds at the stated confidence.
+
+    References
+    ----------
+    Gelman (2006), Bayesian Analysis 1:515, for the half-Cauchy prior with few groups; Röver et al.
+    (2021), Research Synthesis Methods 12:448, for its use with two to five studies.
+    """
+    check_probability("confidence", confidence)
+    check_probability("shared", shared, open_interval=False)
+    known = [e for e in estimates if e.resolved]
+    missing = len(estimates) - len(known)
+    reason = f"{missing} of {len(estimates)} seeds without a figure" if missing else ""
+    method = f"hierarchical over {len(known)} seeds"
+    if not known:
+        why = f"{reason}: {estimates[0].reason}" if missing else "not resolvable: no seeds"
+        return SeedSummary(unresolved(method, why), nan, nan, nan, 0)
+    values = np.array([e.value for e in known])
+    estimate = _seed_estimate(known, values, confidence, shared, bounds, method, reason)
+    sd = float(values.std(ddof=1)) if values.size > 1 else nan
+    return SeedSummary(estimate, float(values.min()), float(values.max()), sd, values.size)
+
+
+def _seed_estimate(known, values, confidence, shared, bounds, method, reason):
+    """Return the mean over seeds with its interval."""
+    mean = float(values.mean())
+    lows, highs = np.array([(e.low, e.high) for e in known]).T
+    if len(known) == 1:
+        said = "; ".join(filter(None, [reason, "one seed: its spread over seeds is unknown"]))
+        return Estimate(mean, known[0].low, known[0].high, known[0].method, said)
+    if not np.isfinite(highs).all():
+        method = f"mean and smallest of {len(known)} seeds' lower bounds; {known[0].method}"
+        return Estimate(mean, float(lows.min()), inf, method, reason)
+    z = ndtri(0.5 + confidence / 2)
+    down = _seed_half_width(values, (values - lows) / z, confidence, shared)
+    up = _seed_half_width(values, (highs - values) / z, confidence, shared)
+    low, high = max(mean - down, bounds[0]), min(mean + up, bounds[1])
+    return Estimate(mean, low, high, f"{method}; {known[0].method} within", reason)
+
+
+def _seed_half_width(values, errors, confidence, shared):
+    """Half the width of the interval of the mean, the seed effects' spread averaged over."""
+    n = values.size
+    scatter = float(((values - values.mean()) ** 2).sum())
+    within = float((errors**2).mean())
+    if within == 0:  # no error within seeds: what is left is the t-interval
+        return float(student.isf((1 - confidence) / 2, n - 1) * np.sqrt(scatter / (n - 1) / n))
+    levels = (np.arange(400) + 0.5) / 400
+    effects = within * np.tan(np.pi / 2 * levels) ** 2  # the prior's quantiles, squared
+    own = (1 - shared) * within + effects
+    own = np.maximum(own, 1e-12 * within)
+    log_weight = -(n - 1) / 2 * np.log(own) - scatter / (2 * own)
+    weight = np.exp(log_weight - log_weight.max())
+    weight /= weight.sum()
+    deviations = np.sqrt(shared * within + own / n)
+
+    def excess(half):
+        return weight @ ndtr(-half / deviations) - (1 - confidence) / 2
+
+    return float(brentq(excess, 0.0, 40 * deviations.max()))
+
+
+# --- Worst case over attacks ---------------------------------------------------------------------
+
+
+class WorstCase(NamedTuple):
+    """The strongest of several attacks.
+
+    Attributes
+    ----------
+    name : hashable
+        The attack with the largest value; None when none has a figure.
+    estimate : Estimate
+        Largest value, with an interval that pays for having taken the largest.
+    """
+
+    name: object
+    estimate: Estimate
+
+
+def worst_case(names, interval_at, confidence=0.95):
+    """Take the worst case over attacks, Bonferroni-corrected.
+
+    Every attack's interval is computed at confidence 1 - (1 - confidence)/K. All K hold together
+    with probability ``confidence``, and then the largest true value lies between the largest lower
+    and the largest upper limit. K counts every attack that was run, also those without a figure:
+    a useless attack never makes the result tighter.
+
+    Parameters
+    ----------
+    names : sequence
+        The K attacks, as they are known to ``interval_at``.
+    interval_at : callable
+        ``(name, confidence) -> Estimate``.
+    confidence : float in (0, 1), default=0.95
+
+    Returns
+    -------
+    WorstCase
+
+    Examples
+    --------
+    >>> right = {"a": 60, "b": 80}
+    >>> worst = worst_case(right, lambda name, level: proportion(right[name], 100, level))
+    >>> worst.name, worst.estimate.value
+    ('b', 0.8)
+    """
+    check_probability("confidence", confidence)
+    names = list(names)
+    each = 1 - (1 - confidence) / max(len(names), 1)
+    estimates = {name: interval_at(name, each) for name in names}
+    return _largest(estimates, f"worst of {len(names)}, Bonferroni")
+
+
+def _largest(estimates, method):
+    """Return the largest value with the largest limits, among those with a figure."""
+    known = {name: e for name, e in estimates.items() if e.resolved}
+    missing = len(estimates) - len(known)
+    reason = f"{missing} of {len(estimates)} attacks without a figure" if missing else ""
+    if not known:
+        return WorstCase(None, unresolved(method, reason or "not resolvable: no attacks"))
+    name = max(known, key=lambda key: known[key].value)
+    low, high = max(e.low for e in known.values()), max(e.high for e in known.values())
+    value = known[name].value
+    if high == inf:  # of lower bounds the largest corrected one is the figure
+        value = low
+    return WorstCase(name, Estimate(value, low, high, f"{method}; {known[name].method}", reason))
+
+
+def bootstrap_auc(scores, coins, replicates=1000, seed=0):
+    """AUCs of several attacks on the same resampled candidates.
+
+    Members and non-members are resampled apart; all attacks see the same resample, so that the
+    replicates keep the correlation between attacks.
+
+    Parameters
+    ----------
+    scores : array-like of shape (n_attacks, m)
+    coins : array-like of bool, shape (m,)
+        At least one of each kind.
+    replicates : int, default=1000
+    seed : int, default=0
+
+    Returns
+    -------
+    ndarray of shape (replicates, n_attacks), float64
+
+    Raises
+    ------
+    ValueError
+        If shapes do not fit or a kind is missing.
+    """
+    scores, coins = np.asarray(scores, dtype=np.float64), np.asarray(coins, dtype=bool)
+    check_count("replicates", replicates, 1)
+    if scores.ndim != 2 or scores.shape[1:] != coins.shape:
+        raise ValueError(
+            f"scores must have shape (n_attacks, m) and coins (m,). "
+            f"Got {scores.shape} and {coins.shape}."
+        )
+    if not np.isfinite(scores).all():
+        raise ValueError("scores must be finite. Got NaN or infinite values.")
+    if not 0 < coins.sum() < coins.size:
+        raise ValueError("The bootstrap needs at least 1 member and 1 non-member.")
+    rng = np.random.default_rng(seed)
+    n_members, n_nonmembers = int(coins.sum()), int((~coins).sum())
+    result = np.empty((replicates, scores.shape[0]))
+    block = max(1, 250_000 // coins.size)  # small enough for the processor's cache
+    for start in range(0, replicates, block):
+        size = min(block, replicates - start)
+        members = _resample_counts(rng, n_members, size)
+        nonmembers = _resample_counts(rng, n_nonmembers, size)
+        for column, attack in enumerate(scores):
+            outscored = _outscored_weight(attack[coins], attack[~coins], nonmembers)
+            pairs = np.einsum("ij,ij->j", members, outscored, dtype=np.float64)
+            result[start : start + size, column] = pairs / (n_members * n_nonmembers)
+    return result
+
+
+def _resample_counts(rng, n, replicates):
+    """How often each of n records is drawn, (n, replicates), when n are drawn with repetition."""
+    draws = rng.integers(n, size=(n, replicates)) * replicates + np.arange(replicates)
+    counts = np.bincount(draws.ravel(), minlength=n * replicates).reshape(n, replicates)
+    return counts.astype(np.float32)  # exact: no sum exceeds 2^24
+
+
+def _outscored_weight(members, nonmembers, weights):
+    """Weight of the non-members below each member, (n_members, replicates), ties counting half."""
+    order = np.argsort(nonmembers)
+    ranked = nonmembers[order]
+    below = np.zeros((ranked.size + 1, weights.shape[1]), dtype=np.float32)
+    np.cumsum(weights[order], axis=0, out=below[1:])
+    lower = np.searchsorted(ranked, members, side="left")
+    upper = np.searchsorted(ranked, members, side="right")
+    if np.array_equal(lower, upper):
+        return below[lower]
+    return (below[lower] + below[upper]) / 2
+
+
+def worst_case_auc(scores, coins, confidence=0.95, replicates=1000, seed=0):
+    """Take the worst AUC over attacks, paying only for as many as they effectively are.
+
+    Attacks that look at the same release are correlated, and Bonferroni overpays. Here candidates
+    are resampled jointly across attacks; the quantile of the largest standardised deviation gives
+    the level at which all lower limits hold together (max-t). Each attack's limits are then those
+    of ``auc_interval`` at that level, which unlike a percentile of the bootstrapped maximum is not
+    biased by the maximum itself. The true worst case is attained by one fixed attack, so the upper
+    limit needs no correction. Never wider than Bonferroni, never tighter for a useless attack more.
+
+    Parameters
+    ----------
+    scores : array-like of shape (n_attacks, m) or mapping name -> (m,)
+    coins : array-like of bool, shape (m,)
+    confidence : float in (0, 1), default=0.95
+    replicates : int, default=1000
+    seed : int, default=0
+
+    Returns
+    -------
+    WorstCase
+        Named by the mapping's key, or by the row.
+
+    References
+    ----------
+    Romano and Wolf (2005), JASA 100:94, for the joint bootstrap of the largest statistic.
+    """
+    check_probability("confidence", confidence)
+    names = list(scores) if hasattr(scores, "keys") else list(range(len(scores)))
+    scores = np.stack([scores[name] for name in names])
+    coins = np.asarray(coins, dtype=bool)
+    draws = bootstrap_auc(scores, coins, replicates, seed)
+    values = np.array([auc(row, coins) for row in scores])
+    variances = np.array([delong_variance(row, coins) for row in scores])
+    level = _max_t_confidence(draws, values, variances, confidence)
+    sizes = int(coins.sum()), int((~coins).sum())
+    estimates = {}
+    for name, value, variance in zip(names, values, variances, strict=True):
+        inner = auc_limits(value, variance, *sizes, level)
+        outer = auc_limits(value, variance, *sizes, confidence)
+        estimates[name] = Estimate(inner.value, inner.low, outer.high, inner.method)
+    return _largest(estimates, f"worst of {len(names)}, joint bootstrap of {replicates}")
+
+
+def _max_t_confidence(draws, values, variances, confidence):
+    """Two-sided confidence of each interval at which all lower limits hold at (1-confidence)/2."""
+    tail = (1 - confidence) / 2
+    bonferroni = 1 - 2 * tail / values.size
+    usable = np.nan_to_num(variances) > 0
+    if not usable.all():  # separated perfectly: the bootstrap does not move
+        return bonferroni
+    deviations = ((draws - values) / np.sqrt(variances)).max(axis=1)
+    quantile = np.quantile(deviations, 1 - tail, method="higher")
+    return float(np.clip(2 * ndtr(quantile) - 1, confidence, bonferroni))
+
+
+# --- Ranks and fronts ----------------------------------------------------------------------------
+
+
+class Rank(NamedTuple):
+    """Place of a method among others.
+
+    Attributes
+    ----------
+    rank, best, worst : int or None
+        Counted from 1. ``best`` is one more than the number of methods that are surely better (the
+        intervals do not overlap), ``worst`` leaves behind only those surely worse. ``rank`` is
+        ``best``: methods that nobody surely beats share rank 1. All None without a figure.
+    """
+
+    rank: int | None
+    best: int | None
+    worst: int | None
+
+
+def rank_intervals(estimates, higher_is_better=True):
+    """Rank methods as far as their intervals tell them apart.
+
+    Parameters
+    ----------
+    estimates : sequence of Estimate
+        Those without a figure are not ranked.
+    higher_is_better : bool, default=True
+
+    Returns
+    -------
+    list of Rank
+        In the order given.
+
+    References
+    ----------
+    Goldstein and Spiegelhalter (1996), JRSS A 159:385, on ranks of institutions; Marshall and
+    Spiegelhalter (1998), BMJ 316:1701.
+    """
+    limits = np.array([(e.low, e.high) for e in estimates], dtype=np.float64).reshape(-1, 2)
+    low, high = limits.T if higher_is_better else -limits[:, ::-1].T
+    known = np.array([e.resolved for e in estimates], dtype=bool)
+    beats = (low[:, None] > high[None, :]) & known[:, None] & known[None, :]
+    best, worst = 1 + beats.sum(axis=0), known.sum() - beats.sum(axis=1)
+    return [
+        Rank(int(b), int(b), int(w)) if k else Rank(None, None, None)
+        for b, w, k in zip(best, worst, known, strict=True)
+    ]
+
+
+def pareto_front(utility, leakage):
+    """Mark the methods that no other one dominates.
+
+    A method is dominated when another has at least its utility and at most its leakage, and one of
+    the two strictly so. Equals stand together.
+
+    Parameters
+    ----------
+    utility, leakage : array-like of shape (..., n)
+        More utility and less leakage are better; ``nan`` is never on the front.
+
+    Returns
+    -------
+    ndarray of bool, shape (..., n)
+    """
+    utility, leakage = np.asarray(utility, float), np.asarray(leakage, float)
+    if utility.shape != leakage.shape:
+        raise ValueError(
+            f"utility and leakage must have one shape. Got {utility.shape} and {leakage.shape}."
+        )
+    more, less = utility[..., :, None], leakage[..., :, None]  # the one that dominates
+    other, risk = utility[..., None, :], leakage[..., None, :]
+    dominates = (more >= other) & (less <= risk) & ((more > other) | (less < risk))
+    return ~dominates.any(axis=-2) & ~np.isnan(utility) & ~np.isnan(leakage)
+
+
+def pareto_frequency(utility_draws, leakage_draws):
+    """How often each method is on the Pareto front over bootstrap replicates.
+
+    Parameters
+    ----------
+    utility_draws, leakage_draws : array-like of shape (replicates, n)
+        Joint replicates, such as from ``bootstrap_auc`` or ``estimate_draws``.
+
+    Returns
+    -------
+    ndarray of shape (n,), float64
+        In [0, 1].
+    """
+    return pareto_front(utility_draws, leakage_draws).mean(axis=0)
+
+
+def estimate_draws(estimates, replicates=1000, seed=0, confidence=0.95):
+    """Draw replicates of figures known only by their intervals.
+
+    Parameters
+    ----------
+    estimates : sequence of Estimate
+    replicates : int, default=1000
+    seed : int, default=0
+        Use different ones for utility and leakage, which are independent.
+    confidence : float in (0, 1), default=0.95
+        Of the estimates' intervals.
+
+    Returns
+    -------
+    ndarray of shape (replicates, n), float64
+        From two half-normals that put each limit at its quantile; ``nan`` where there is no figure,
+        the value itself on a side with an infinite limit.
+    """
+    z = ndtri(0.5 + confidence / 2)
+    value, low, high = np.array([(e.value, e.low, e.high) for e in estimates]).reshape(-1, 3).T
+    noise = np.random.default_rng(seed).standard_normal((replicates, value.size))
+    width = np.where(noise < 0, value - low, high - value)
+    return value + noise / z * np.where(np.isfinite(width), width, 0.0)
+
+
+def gate_p_threshold(n_looks, family_error=0.01):
+    """P-value below which a gate voids, so that it voids by chance rarely over a whole run.
+
+    Parameters
+    ----------
+    n_looks : int, at least 1
+        Tests in the run.
+    family_error : float in (0, 1), default=0.01
+        Probability that any of them voids although nothing is wrong, whatever their dependence.
+
+    Returns
+    -------
+    float
+        ``family_error / n_looks``.
+    """
+    check_count("n_looks", n_looks, 1)
+    check_probability("family_error", family_error)
+    return family_error / n_looks
