@@ -26,6 +26,7 @@ __all__ = ["app", "main"]
 app = typer.Typer(
     add_completion=False,
     no_args_is_help=True,
+    pretty_exceptions_enable=False,
     rich_markup_mode="rich",
     help="Privacy audits of synthetic datasets. Start with: python -m benchmark run --suite quick",
 )
@@ -521,7 +522,20 @@ def _print_board(frame: Any) -> None:
 
 
 def _board_cells(row: Any) -> list[str]:
-    raise NotImplementedError
+    rank = "control" if row["control"] else "–"
+    if row["ranked"]:
+        first, last = row["privacy_rank"], row["privacy_rank_to"]
+        rank = str(first) if first == last else f"{first}–{last}"
+    return [
+        rank,
+        escape(row["method"]),
+        _interval(row["utility_value"], row["utility_low"], row["utility_high"]),
+        escape(row["worst_attack"]),
+        _interval(row["worst_auc"], row["worst_auc_low"], row["worst_auc_high"]),
+        _interval(row["worst_tpr@0.01"], row["worst_tpr@0.01_low"], row["worst_tpr@0.01_high"]),
+        _interval(row["epsilon_lower"], float("nan"), float("nan"))
+        + (" [bold red]violation[/]" if row["violation"] else ""),
+    ]
 
 
 def _print_controls(verdicts: Sequence[Any]) -> None:

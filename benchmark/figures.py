@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -140,18 +141,22 @@ def trial_figures(trial: Trial, confidence: float) -> dict[str, Estimate]:
     return figures
 
 
-def mean_over_seeds(figures: Sequence[Estimate], confidence: float) -> Estimate:
+def mean_over_seeds(
+    figures: Sequence[Estimate],
+    confidence: float,
+    bounds: tuple[float, float] = (-math.inf, math.inf),
+) -> Estimate:
     """Mean of one figure over seeds, with an interval where the seeds' figures have one.
 
-    Seeds that do not resolve the figure are left out; the first one's reason stands if none does.
+    ``bounds`` is the figure's range. Seeds that do not resolve the figure are left out and counted.
     """
     known = [f for f in figures if f.resolved]
-    if len(known) < 2:
-        return known[0] if known else figures[0]
-    if all(np.isnan(f.low) for f in known):
+    if len(figures) == 1:
+        return figures[0]
+    if known and all(np.isnan(f.low) for f in known):
         mean = float(np.mean([f.value for f in known]))
         return exact(mean, f"mean of {len(known)} seeds; {known[0].method}")
-    return over_seeds(known, confidence=confidence)
+    return over_seeds(figures, confidence=confidence, bounds=bounds).estimate
 
 
 def trials_figure(trials: Sequence[Trial], metric: str, confidence: float) -> Estimate:
@@ -161,7 +166,8 @@ def trials_figure(trials: Sequence[Trial], metric: str, confidence: float) -> Es
     at the confidence that pays for choosing among them (Bonferroni).
     """
     if metric != "epsilon_lower" or len(trials) == 1:
-        return mean_over_seeds([trial_figure(t, metric, confidence) for t in trials], confidence)
+        figures = [trial_figure(t, metric, confidence) for t in trials]
+        return mean_over_seeds(figures, confidence, (0.0, 1.0))
     each = 1 - (1 - confidence) / len(trials)
     figures = [trial_figure(t, metric, each) for t in trials]
     best = max(figures, key=lambda f: f.value if f.resolved else -1.0)

@@ -62,7 +62,10 @@ COLUMNS: Mapping[str, str] = {
 }
 """Columns of ``results.parquet`` and their pandas types."""
 
-CURVE_COLUMNS = ("dataset", "features", "method_label", "attack_label", "seed", "fpr", "tpr")
+CURVE_COLUMNS = (
+    *("dataset", "features", "method", "method_params", "attack", "attack_params"),
+    *("seed", "fpr", "tpr"),
+)
 
 VIOLATION_ERROR = 0.05
 """Chance, at most, that a sound guarantee is called violated anywhere in a run's row (Bonferroni)."""
@@ -125,7 +128,9 @@ def collect(
     collector.utilities()
     collector.fits()
     frame = pd.DataFrame(collector.rows, columns=list(COLUMNS)).astype(dict(COLUMNS))
-    return Results(frame=frame, curves=_curves(collector.runs), verdicts=collector.verdicts)
+    return Results(
+        frame=frame, curves=_curves(collector.places, collector.runs), verdicts=collector.verdicts
+    )
 
 
 # ---------------------------------------------------------------- collecting
@@ -140,6 +145,7 @@ class _Collector:
     records: Mapping[str, Record]
     confidence: float
     rows: list[dict[str, Any]] = field(default_factory=list)
+    places: list[list[Cell]] = field(default_factory=list)
     runs: list[Run] = field(default_factory=list)
     verdicts: list[Verdict] = field(default_factory=list)
 
@@ -208,7 +214,8 @@ class _Collector:
     ) -> None:
         """Add the row that sums a figure up over the seeds (``summary``, or the mean) with its spread."""
         if summary is None:
-            summary = mean_over_seeds(figures, self.confidence)
+            bounds = (0.0, 1.0) if _is_share(metric) else (-np.inf, np.inf)
+            summary = mean_over_seeds(figures, self.confidence, bounds)
         known = [f.value for f in figures if f.resolved]
         spread = {"seed_min": min(known), "seed_max": max(known)} if known else {}
         whole = {"seed": pd.NA, "key": "", "duration_s": np.nan}
@@ -218,7 +225,7 @@ class _Collector:
 
     def attacks(self) -> None:
         """Rows of all attack cells, their summaries, controls, worst cases and violations."""
-        places = _grouped(c for c in self.plan.cells if c.kind == "attack")
+        places = self.places = _grouped(c for c in self.plan.cells if c.kind == "attack")
         self.runs = [self._run(cells) for cells in places]
         self.verdicts = judge(self.runs, self.confidence)
         known_answers = [d.label for d in self.plan.resolved.datasets if d.controls is not None]
@@ -332,16 +339,11 @@ class _Collector:
             def interval_at(name: str, confidence: float, metric: str = metric) -> Estimate:
                 return trials_figure(trials[name], metric, confidence)
 
-            names = [n for n in trials if interval_at(n, self.confidence).resolved]
-            if not names:
-                figure = interval_at(next(iter(trials)), self.confidence)
-                worst_name = figure.reason
-            else:
-                figure, worst_name = _worst_of(interval_at, names, self.confidence)
+            worst = worst_case(list(trials), interval_at, self.confidence)
             self.figure_row(
                 cell,
                 metric,
-                figure,
+                worst.estimate,
                 attack="worst_case",
                 attack_label="worst_case",
                 attack_params="",
@@ -349,7 +351,7 @@ class _Collector:
                 seed=pd.NA,
                 key="",
                 duration_s=np.nan,
-                reason=worst_name,
+                reason=worst.name or worst.estimate.reason,
             )
 
     def _violations(self, attacked: Sequence[tuple[Sequence[Cell], Run]]) -> None:
@@ -468,10 +470,10 @@ def _void_reason(void: Mapping[tuple[str, str, str], str], run: Run) -> str:
     return ""
 
 
-def _worst_of(interval_at: Any, names: Sequence[str], confidence: float) -> tuple[Estimate, str]:
-    """The worst case over attacks with an interval that pays for the choice, and which attack it is."""
-    found = worst_case(interval_at, names, confidence=confidence)
-    return found.estimate, found.name
+def _is_share(metric: str) -> bool:
+    """Whether a metric's range is 0 to 1."""
+    unbounded = ("relative_", "epsilon", "fit_", "claimed_", "k_anonymity")
+    return not metric.startswith(unbounded)
 
 
 def _with_relative(
@@ -531,18 +533,20 @@ def _refutes(trial: Trial, claim: Mapping[str, Any], confidence: float) -> str:
     )
 
 
-def _curves(runs: Sequence[Run]) -> pd.DataFrame:
+def _curves(places: Sequence[Sequence[Cell]], runs: Sequence[Run]) -> pd.DataFrame:
     """ROC points of every trial with scores."""
     parts = []
-    for run in runs:
+    for cells, run in zip(places, runs, strict=True):
+        method, attack = cells[0].method, run.attack
+        if method is None:
+            continue
+        place = (run.dataset, run.features, method.name, method.parameters_text, attack.name)
         for seed, trial in run.trials.items():
-            if isinstance(trial, Trial) and trial.scores is not None and run.method:
+            if isinstance(trial, Trial) and trial.scores is not None:
                 fpr, tpr, _ = roc(trial.scores, trial.coins)
-                place = (run.dataset, run.features, run.method, run.attack.label, seed)
-                part = pd.DataFrame({"fpr": fpr, "tpr": tpr})
-                for name, value in zip(CURVE_COLUMNS, place, strict=False):
-                    part[name] = value
-                parts.append(part)
+                values = (*place, attack.parameters_text, seed)
+                part = dict(zip(CURVE_COLUMNS, values, strict=False))
+                parts.append(pd.DataFrame({**part, "fpr": fpr, "tpr": tpr}))
     if not parts:
         return pd.DataFrame(columns=list(CURVE_COLUMNS))
-    return pd.concat(parts, ignore_index=True)[list(CURVE_COLUMNS)]
+    return pd.concat(parts, ignore_index=True)
