@@ -44,6 +44,8 @@ BLOCK = 2**22
 # Squared distances closer than this share of the largest squared norm count as equal, so that the
 # order in which a processor adds up does not decide between duplicates.
 TIE = 1e-12
+# Likewise for sums of distances, as a share of the largest.
+SLACK = 1e-9
 
 
 class KSame(Method):
@@ -276,14 +278,18 @@ RULES: dict[str, Callable[[np.ndarray, int], list[np.ndarray]]] = {
 class _Unassigned:
     """The points that are in no group yet, with what the rules ask about them.
 
-    Distances are Euclidean, computed in float64 from inner products of the centred points. Stored
-    rows of assigned points are masked, and dropped once they are a quarter of what is stored.
+    Distances are Euclidean, computed in float64 from inner products of the centred points. Points
+    that were taken out stay stored, masked, until :meth:`_flush`.
+
+    Sums of distances are those at the last flush. They can only shrink as points are taken out, so
+    they are upper bounds: :meth:`most_distant` corrects the few points that could still be the
+    largest, instead of all points after every group.
 
     Parameters
     ----------
     points : ndarray of shape (n, D), float64
     sums : bool, default=False
-        Keep, for each point, the sum of its distances to all unassigned points.
+        Whether :meth:`most_distant` will be asked for.
     """
 
     def __init__(self, points: np.ndarray, *, sums: bool = False) -> None:
@@ -293,7 +299,7 @@ class _Unassigned:
         self._tie = TIE * self._squares.max() or 1.0
         self._indices = np.arange(len(points))
         self._alive = np.ones(len(points), dtype=bool)
-        self._sums = self._initial_sums() if sums else None
+        self._sums = self._sums_of_distances(self._alive, self._alive) if sums else None
 
     def __len__(self) -> int:
         return int(np.count_nonzero(self._alive))
@@ -308,8 +314,18 @@ class _Unassigned:
 
     def most_distant(self) -> int:
         """Index of the point with the largest sum of distances to the unassigned points."""
-        sums = np.where(self._alive, self._sums, -np.inf)
-        return int(self._indices[np.argmax(sums >= sums.max() * (1 - 1e-9))])
+        bounds = np.where(self._alive, self._sums, -np.inf)
+        if len(self) < len(bounds):
+            largest = self._exact_sums(np.array([np.argmax(bounds)]))[0]
+            candidates = np.flatnonzero(bounds >= largest * (1 - SLACK))
+            if len(candidates) > len(self) // 4:
+                self._flush()
+                bounds = self._sums
+            else:
+                exact = self._exact_sums(candidates)
+                bounds = np.full(len(bounds), -np.inf)
+                bounds[candidates] = exact
+        return int(self._indices[np.argmax(bounds >= bounds.max() * (1 - SLACK))])
 
     def farthest_from(self, vector: np.ndarray) -> int:
         """Index of the point farthest from ``vector (D,)``."""
@@ -328,12 +344,10 @@ class _Unassigned:
 
     def pop(self, indices: np.ndarray) -> np.ndarray:
         """Take ``indices`` out; returns them."""
-        positions = np.searchsorted(self._indices, indices)
-        self._alive[positions] = False
-        if self._sums is not None:
-            self._sums -= np.sqrt(self._squared_distances(positions)).sum(axis=0)
-        if len(self) < 0.75 * len(self._indices):
-            self._compact()
+        self._alive[np.searchsorted(self._indices, indices)] = False
+        taken_out = len(self._indices) - len(self)
+        if taken_out > min(256, max(64, len(self._indices) // 4)):
+            self._flush()
         return indices
 
     def _ranks(self, vector: np.ndarray, dead: float) -> np.ndarray:
@@ -341,28 +355,31 @@ class _Unassigned:
         squares = self._squares - 2 * (self._points @ vector) + vector @ vector
         return np.where(self._alive, np.rint(np.maximum(squares, 0) / self._tie), dead)
 
-    def _squared_distances(self, positions: np.ndarray | slice) -> np.ndarray:
-        """From the stored rows at ``positions`` to all stored rows."""
-        squares = self._points[positions] @ self._points.T
-        squares *= -2
-        squares += self._squares
-        squares += self._squares[positions][:, None]
-        return np.maximum(squares, 0, out=squares)
+    def _exact_sums(self, positions: np.ndarray) -> np.ndarray:
+        """Sums of distances to the unassigned points, of the stored points at ``positions``."""
+        return self._sums[positions] - self._sums_of_distances(positions, ~self._alive)
 
-    def _initial_sums(self) -> np.ndarray:
-        n = len(self._points)
-        step = max(1, BLOCK // n)
-        sums = np.empty(n)
-        for start in range(0, n, step):
+    def _sums_of_distances(self, sources: np.ndarray, targets: np.ndarray) -> np.ndarray:
+        """For each of the stored ``sources`` the sum of its distances to ``targets``, in blocks."""
+        x, x_squares = self._points[sources], self._squares[sources]
+        y, y_squares = self._points[targets], self._squares[targets]
+        sums = np.zeros(len(x))
+        step = max(1, BLOCK // max(1, len(y)))
+        for start in range(0, len(x), step):
             rows = slice(start, start + step)
-            distances = self._squared_distances(rows)
-            sums[rows] = np.sqrt(distances, out=distances).sum(axis=1)
+            squares = x[rows] @ y.T
+            squares *= -2
+            squares += y_squares
+            squares += x_squares[rows, None]
+            np.maximum(squares, 0, out=squares)
+            sums[rows] = np.sqrt(squares, out=squares).sum(axis=1)
         return sums
 
-    def _compact(self) -> None:
+    def _flush(self) -> None:
+        """Forget the points that were taken out."""
         keep = self._alive
+        if self._sums is not None:
+            self._sums = self._exact_sums(np.flatnonzero(keep))
         self._points, self._squares = self._points[keep], self._squares[keep]
         self._indices = self._indices[keep]
-        if self._sums is not None:
-            self._sums = self._sums[keep]
         self._alive = np.ones(len(self._indices), dtype=bool)
