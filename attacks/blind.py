@@ -48,14 +48,15 @@ class Blind(Attack):
     def run(self, view: View, candidates: Records, auxiliary: Records, context: Context) -> Scores:
         """Score every candidate; those with revealed coins were trained on.
 
-        Without a revealed member and a revealed non-member nothing is learnt: all scores are 0.
+        Without a revealed member and a revealed non-member, or where all candidates are equal,
+        nothing is learnt: all scores are 0.
         """
         revealed = np.isfinite(view.known_coins)
         coins = view.known_coins[revealed]
         values = np.zeros(len(candidates))
-        if len(np.unique(coins)) < 2:
-            return Scores(values=values)
         features = _describe(candidates)
+        if len(np.unique(coins)) < 2 or features.shape[1] == 0:
+            return Scores(values=values)
         if self.classifier != "boosting":
             values += _standardised(_linear_scores(features, revealed, coins))
         if self.classifier != "linear":
@@ -64,19 +65,20 @@ class Blind(Attack):
 
 
 def _describe(candidates: Records) -> np.ndarray:
-    """Features and one-hot labels, z-scored over all candidates: ``(m, D + classes) float32``."""
+    """Features and one-hot labels that vary, z-scored over all candidates, ``(m, d) float32``."""
     labels = candidates.labels[:, None] == np.unique(candidates.labels)
     columns = np.concatenate([candidates.flat(), labels.astype(np.float32)], axis=1)
     centred = columns - columns.mean(axis=0)
     scale = centred.std(axis=0)
-    return centred / np.where(scale > 1e-7, scale, np.inf)
+    varies = scale > 1e-7
+    return centred[:, varies] / scale[varies]
 
 
 def _linear_scores(features: np.ndarray, revealed: np.ndarray, coins: np.ndarray) -> np.ndarray:
-    """Ridge regression with a penalty of one unit of variance a record, in its dual form.
+    """Ridge regression of the coin, in its dual form, with the records' mean squared norm as penalty.
 
-    The coin differs little between members and non-members if at all, so the penalty is strong:
-    the total variance of the features, at which the answer is close to the difference of means.
+    Directions that hold less than one record's share of the variance are then left as they are, so
+    that the answer stays close to the difference of the two means, and wider ones are evened out.
     """
     train = features[revealed].astype(np.float64)
     gram = train @ train.T

@@ -115,18 +115,18 @@ def _whitened_components(records: np.ndarray, components: int, context: Context)
     """A function that projects ``(n, D) float32`` to whitened components ``(n, d) float64``."""
     from sklearn.decomposition import PCA
 
+    if (records == records[0]).all():
+        raise NotApplicable(
+            "domias compares densities and needs records that differ. All released and auxiliary "
+            "records are equal."
+        )
     most = min(components, len(records) - 1, records.shape[1])
     seed = context.derive("components") % 2**32
     pca = PCA(most, svd_solver="randomized" if min(records.shape) > 4 * most else "full")
     pca.set_params(random_state=seed).fit(records)
     variance = pca.explained_variance_.astype(np.float64)
     # Directions of rounding error alone would be blown up by whitening.
-    kept = variance > 1e-8 * max(variance[0], 1e-30)
-    if not kept.any():
-        raise NotApplicable(
-            "domias compares densities and needs records that differ. All released and auxiliary "
-            "records are equal."
-        )
+    kept = variance > 1e-8 * variance[0]
     axes = (pca.components_[kept] / np.sqrt(variance[kept])[:, None]).astype(np.float64)
     offset = axes @ pca.mean_.astype(np.float64)
     return lambda part: part @ axes.T - offset

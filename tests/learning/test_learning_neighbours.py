@@ -1,0 +1,112 @@
+"""Nearest neighbours against scikit-learn, and where the usual expansion loses its digits."""
+
+import numpy as np
+import pytest
+from sklearn.neighbors import NearestNeighbors
+
+from benchmark.learning.neighbours import _block_size, nearest
+
+
+def _reference(queries, gallery, k):
+    search = NearestNeighbors(n_neighbors=k, algorithm="brute").fit(gallery.astype(np.float64))
+    return search.kneighbors(queries.astype(np.float64))
+
+
+@pytest.mark.parametrize("dimension", [1, 7, 300])
+@pytest.mark.parametrize("k", [1, 5, 83])
+@pytest.mark.parametrize("block_bytes", [1, 20_000, 1 << 27])
+def test_agrees_with_scikit_learn_at_any_block_size(dimension, k, block_bytes):
+    rng = np.random.default_rng(dimension)
+    queries = rng.standard_normal((41, dimension)).astype(np.float32)
+    gallery = rng.standard_normal((83, dimension)).astype(np.float32)
+    distances, indices = nearest(queries, gallery, k, block_bytes=block_bytes)
+    expected_distances, expected_indices = _reference(queries, gallery, k)
+    np.testing.assert_array_equal(indices, expected_indices)
+    np.testing.assert_allclose(distances, expected_distances, rtol=1e-9)
+    assert distances.dtype == np.float64
+    assert indices.dtype == np.int64
+
+
+@pytest.mark.parametrize("block_bytes", [1, 3_000, 1 << 27])
+def test_exclude_self_skips_the_record_but_not_its_copies(block_bytes):
+    records = np.random.default_rng(0).standard_normal((60, 5)).astype(np.float32)
+    records[17] = records[40]
+    distances, indices = nearest(records, records, 3, exclude_self=True, block_bytes=block_bytes)
+    reference = NearestNeighbors(n_neighbors=3, algorithm="brute").fit(records.astype(np.float64))
+    expected_distances, expected_indices = reference.kneighbors()
+    # Which of the two equal records a third one meets first is not promised.
+    merged = [np.where(rows == 40, 17, rows) for rows in (indices, expected_indices)]
+    np.testing.assert_array_equal(*merged)
+    np.testing.assert_allclose(distances, expected_distances, rtol=1e-9, atol=1e-12)
+    assert (indices[17, 0], indices[40, 0]) == (40, 17)
+    assert distances[17, 0] == distances[40, 0] == 0
+
+
+def test_a_copy_is_at_distance_exactly_zero_far_from_the_origin():
+    rng = np.random.default_rng(1)
+    gallery = (1e4 + rng.standard_normal((500, 1280))).astype(np.float32)
+    copies = rng.permutation(500)[:100]
+    distances, indices = nearest(gallery[copies], gallery)
+    np.testing.assert_array_equal(distances[:, 0], 0)
+    np.testing.assert_array_equal(indices[:, 0], copies)
+
+
+def test_near_copies_keep_their_order_where_the_expansion_in_single_precision_cannot():
+    # ‖a‖² is about 1e11 and the gaps are below 1e-1: nothing of them is left in float32.
+    base = np.full(1024, 1e4, dtype=np.float32)
+    gallery = np.repeat(base[None], 6, axis=0)
+    for row, gap in enumerate([0.05, 0.01, 0.04, 0.02, 0.06, 0.03]):
+        gallery[row, row] = np.float32(1e4 + gap)
+    distances, indices = nearest(base[None], gallery, 6)
+    exact = np.abs(np.diagonal(gallery).astype(np.float64) - 1e4)
+    np.testing.assert_array_equal(indices[0], np.argsort(exact))
+    np.testing.assert_allclose(distances[0], np.sort(exact), rtol=1e-12)
+
+
+def test_many_copies_in_the_gallery_all_count_as_neighbours():
+    gallery = np.concatenate([np.zeros((50, 3)), np.ones((50, 3))]).astype(np.float32)
+    distances, indices = nearest(np.zeros((1, 3), np.float32), gallery, 50)
+    assert sorted(indices[0]) == list(range(50))
+    np.testing.assert_array_equal(distances, 0)
+
+
+def test_no_queries_give_no_answers():
+    distances, indices = nearest(np.empty((0, 3), np.float32), np.ones((4, 3), np.float32), 2)
+    assert distances.shape == indices.shape == (0, 2)
+
+
+@pytest.mark.parametrize("width", [2, 64, 1280, 150_528])
+def test_a_block_stays_within_the_memory_given(width):
+    budget = 128 << 20
+    b = _block_size(width - 1, 1, budget)
+    assert 8 * (2 * b * width + 3 * b * b) <= budget
+    assert 8 * (2 * (b + 1) * width + 3 * (b + 1) ** 2) > budget
+
+
+@pytest.mark.parametrize(
+    ("queries", "gallery", "k", "exclude_self", "message"),
+    [
+        ((3, 2), (4, 3), 1, False, r"same d. Got \(3, 2\) and \(4, 3\)"),
+        ((3,), (4, 3), 1, False, r"Got \(3,\)"),
+        ((3, 2), (4, 2), 0, False, "at most 4.*Got 0"),
+        ((3, 2), (4, 2), 5, False, "at most 4.*Got 5"),
+        ((4, 2), (4, 2), 4, True, "at most 3.*Got 4"),
+        ((3, 2), (4, 2), 1, True, "Got 3 queries and 4 gallery"),
+    ],
+)
+def test_what_does_not_fit_is_refused(queries, gallery, k, exclude_self, message):
+    with pytest.raises(ValueError, match=message):
+        nearest(np.zeros(queries), np.zeros(gallery), k, exclude_self=exclude_self)
+
+
+@pytest.mark.gpu
+def test_the_device_changes_nothing():
+    torch = pytest.importorskip("torch")
+    if not torch.cuda.is_available():
+        pytest.skip("needs a CUDA device")
+    rng = np.random.default_rng(2)
+    queries = rng.standard_normal((200, 64)).astype(np.float32)
+    gallery = rng.standard_normal((300, 64)).astype(np.float32)
+    on_cpu, on_gpu = nearest(queries, gallery, 3), nearest(queries, gallery, 3, device="cuda")
+    np.testing.assert_array_equal(on_cpu[0], on_gpu[0])
+    np.testing.assert_array_equal(on_cpu[1], on_gpu[1])
