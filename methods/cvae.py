@@ -144,8 +144,10 @@ class CVAE(Method):
         from benchmark.learning.training import build
 
         n_classes = int(members.labels.max()) + 1
-        minimum, width = _scaling(members.data)
-        x = torch.from_numpy((members.data - minimum) / width).to(context.device)
+        minimum = members.data.min(axis=0)
+        width = members.data.max(axis=0) - minimum
+        scaled = (members.data - minimum) / np.where(width > 0, width, np.float32(1))
+        x = torch.from_numpy(scaled).to(context.device)
         onehot = F.one_hot(torch.from_numpy(members.labels), n_classes).float().to(context.device)
         validation = split_by_identity(members, self.validation_fraction, context.rng("split"))
         network = build(
@@ -234,13 +236,6 @@ class Sampler:
                 y = torch.from_numpy(labels[chunk]).to(device)
                 parts.append(self.generator(z, y).cpu().numpy())
         return np.concatenate(parts)
-
-
-def _scaling(data: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Minimum and width ``(D,) float32`` of each feature; 1 for the width of a constant one."""
-    minimum = data.min(axis=0)
-    width = data.max(axis=0) - minimum
-    return minimum, np.where(width > 0, width, np.float32(1))
 
 
 def _scaled_counts(counts: np.ndarray, factor: float) -> np.ndarray:

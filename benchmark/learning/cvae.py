@@ -117,7 +117,7 @@ class FeatureGenerator(nn.Module):
     ----------
     network : CVAENetwork
     minimum, width : Tensor of shape (D,)
-        Features are ``minimum + width · decoder(z, label)``.
+        Features are ``minimum + width · decoder(z, label)``; a width of 0 makes a feature constant.
     """
 
     def __init__(self, network: CVAENetwork, minimum: torch.Tensor, width: torch.Tensor) -> None:
@@ -142,7 +142,8 @@ class FeatureGenerator(nn.Module):
 
     def encode(self, x: torch.Tensor, labels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Mean and log standard deviation of the codes of features ``x (B, D)``."""
-        return self.network.encode((x - self.minimum) / self.width, self._onehot(labels, x))
+        width = self.width.where(self.width > 0, 1)
+        return self.network.encode((x - self.minimum) / width, self._onehot(labels, x))
 
     def _onehot(self, labels: torch.Tensor, like: torch.Tensor) -> torch.Tensor:
         return F.one_hot(labels, self.n_classes).to(like.dtype)

@@ -1,0 +1,213 @@
+"""CVAE: determinism, what it learns, what it keeps from training, and the way to disk and back."""
+
+import numpy as np
+import pytest
+import torch
+from pydantic import ValidationError
+
+from benchmark.contracts import Access, Context, LeakboardError, NotApplicable, Records, Saved
+from methods.cvae import CVAE, split_by_identity
+
+QUICK = {"hidden": 16, "latent": 4, "epochs": 20, "batch_size": 32}
+
+
+def records(n=120, d=6, classes=3, identities=None, seed=0):
+    """Classes around distinct means in ranges far from [0, 1]; class 1 has no members."""
+    rng = np.random.default_rng(seed)
+    labels = rng.choice([c for c in range(classes) if c != 1], n)
+    means = 20 * np.eye(classes, d) + 100
+    groups = None if identities is None else rng.integers(0, identities, n)
+    data = (means[labels] + rng.standard_normal((n, d))).astype(np.float32)
+    return Records(data, labels, groups, extractor="made-up")
+
+
+@pytest.fixture(scope="module")
+def members():
+    return records()
+
+
+@pytest.fixture(scope="module")
+def release(members):
+    return CVAE(**QUICK).fit(members, Context(seed=1))
+
+
+def saved(release):
+    return Saved(records=release.records, state=release.state, guarantee=release.guarantee)
+
+
+def test_release_has_the_class_counts_and_stays_in_the_members_range(members, release):
+    records = release.records
+    assert np.bincount(records.labels).tolist() == np.bincount(members.labels).tolist()
+    slack = 1e-4 * np.ptp(members.data, axis=0)
+    assert (records.data >= members.data.min(axis=0) - slack).all()
+    assert (records.data <= members.data.max(axis=0) + slack).all()
+    assert records.extractor == "made-up" and records.groups is None
+    assert release.guarantee is None and release.origin is None
+
+
+@pytest.mark.parametrize(("size", "counts"), [(2.0, [20, 0, 6]), (0.1, [1, 0, 1])])
+def test_release_size_multiplies_the_class_counts(size, counts):
+    members = records().take(np.arange(13))
+    members = members.replace(labels=np.array([0] * 10 + [2] * 3))
+    released = CVAE(**QUICK, release_size=size).fit(members, Context(seed=1)).records
+    assert np.bincount(released.labels).tolist() == counts
+
+
+def test_each_class_is_learnt():
+    """The mean of the released records of a class is near that of its members."""
+    members = records(400)
+    release = CVAE(hidden=64, latent=8, lr=5e-3).fit(members, Context(seed=1))
+    for label in (0, 2):
+        ours = release.records.data[release.records.labels == label].mean(axis=0)
+        assert ours == pytest.approx(members.data[members.labels == label].mean(axis=0), abs=1.0)
+
+
+def test_same_seed_same_bits_and_nothing_else_is_touched(members, release):
+    digest, state = members.digest(), torch.get_rng_state()
+    again = CVAE(**QUICK).fit(members, Context(seed=1))
+    other = CVAE(**QUICK).fit(members, Context(seed=2))
+    assert again.records == release.records
+    assert {k: v.tobytes() for k, v in again.state.items()} == {
+        k: v.tobytes() for k, v in release.state.items()
+    }
+    assert again.notes == release.notes
+    assert other.records != release.records
+    assert members.digest() == digest
+    assert torch.equal(torch.get_rng_state(), state)
+
+
+def test_restore_gives_the_same_draws_and_weights_bit_for_bit(members, release):
+    assert CVAE.info.offers is Access.WEIGHTS
+    assert all(isinstance(value, np.ndarray) for value in release.state.values())
+    restored = CVAE(**QUICK).restore(saved(release), Context(seed=99))
+    assert restored.records == release.records
+    for labels in (None, np.array([2, 0, 0, 2, 2])):
+        draws = [r.sample(5, labels, np.random.default_rng(7)) for r in (release, restored)]
+        assert draws[0] == draws[1]
+        assert draws[0].extractor == "made-up"
+    ours, theirs = release.weights.state_dict(), restored.weights.state_dict()
+    assert ours.keys() == theirs.keys()
+    assert all(torch.equal(ours[name], theirs[name]) for name in ours)
+
+
+def test_state_is_a_copy_that_later_changes_to_the_weights_do_not_reach(members):
+    release = CVAE(**QUICK).fit(members, Context(seed=1))
+    before = {name: value.copy() for name, value in release.state.items()}
+    with torch.no_grad():
+        for parameter in release.weights.parameters():
+            parameter.zero_()
+    assert all((release.state[name] == value).all() for name, value in before.items())
+
+
+def test_sample_is_the_decoder_in_the_members_units(release):
+    labels = np.array([0, 2, 2])
+    drawn = release.sample(3, labels, np.random.default_rng(7))
+    z = torch.from_numpy(np.random.default_rng(7).standard_normal((3, 4), dtype=np.float32))
+    expected = release.weights(z, torch.from_numpy(labels)).detach().numpy()
+    assert (drawn.data == expected).all()
+    assert drawn.labels.tolist() == [0, 2, 2]
+
+
+def test_labels_are_drawn_from_the_members_class_shares(members, release):
+    labels = release.sample(4000, None, np.random.default_rng(7)).labels
+    shares = np.bincount(members.labels) / len(members)
+    assert np.bincount(labels) / 4000 == pytest.approx(shares, abs=4 * 0.5 / np.sqrt(4000))
+    assert not (labels == 1).any()
+
+
+def test_sample_scale_stretches_the_codes(members):
+    still = CVAE(**QUICK, sample_scale=0.0).fit(members, Context(seed=1)).records
+    for label in (0, 2):
+        assert len(np.unique(still.data[still.labels == label], axis=0)) == 1
+    fits = [CVAE(**QUICK, sample_scale=s).fit(members, Context(seed=1)) for s in (1.0, 3.0)]
+    spread = [fit.records.data[fit.records.labels == 0].std(axis=0).mean() for fit in fits]
+    assert spread[1] > 2 * spread[0] > 0
+
+
+def test_many_draws_are_those_of_smaller_chunks(release, monkeypatch):
+    whole = release.sample(50, None, np.random.default_rng(7))
+    monkeypatch.setattr("methods.cvae.CHUNK", 8)
+    chunked = release.sample(50, None, np.random.default_rng(7))
+    assert whole.labels.tolist() == chunked.labels.tolist()
+    assert whole.data == pytest.approx(chunked.data, rel=1e-6)
+    assert len(release.sample(0, None, np.random.default_rng(7))) == 0
+
+
+@pytest.mark.parametrize("labels", [np.array([1, 0]), np.array([3, 0]), np.array([0, 0, 0])])
+def test_labels_that_no_member_has_are_refused(release, labels):
+    with pytest.raises(LeakboardError, match=r"among the members' classes, \[0, 2\]"):
+        release.sample(2, labels, np.random.default_rng(7))
+
+
+def test_constant_features_keep_their_value():
+    members = records()
+    members.data[:, 3] = 4.25
+    release = CVAE(**QUICK).fit(members, Context(seed=1))
+    assert (release.records.data[:, 3] == np.float32(4.25)).all()
+    codes = release.weights.encode(torch.from_numpy(members.data), torch.from_numpy(members.labels))
+    assert all(torch.isfinite(part).all() for part in codes)
+
+
+def test_published_penalty_changes_the_fit(members, release):
+    other = CVAE(**QUICK, published_kl=True).fit(members, Context(seed=1))
+    assert other.records != release.records
+
+
+def test_notes_tell_the_epochs_and_the_best_validation_loss(release):
+    notes = release.notes
+    assert 1 <= notes["best_epoch"] <= notes["epochs"] <= 20
+    assert 0 < notes["best_validation_loss"] < np.inf
+
+
+def test_one_record_can_be_fitted():
+    members = records(1)
+    assert len(CVAE(**QUICK).fit(members, Context(seed=1)).records) == 1
+
+
+def test_images_are_not_applicable():
+    images = Records(np.zeros((3, 4, 4, 1), dtype=np.uint8), np.zeros(3, dtype=np.int64))
+    with pytest.raises(NotApplicable, match="feature extractor"):
+        CVAE().fit(images, Context(seed=1))
+
+
+def test_divergence_is_an_error_that_says_what_to_change(members):
+    with pytest.raises(LeakboardError, match=r"Got lr=1e\+30; try a smaller one"):
+        CVAE(**{**QUICK, "epochs": 3}, lr=1e30).fit(members, Context(seed=1))
+
+
+@pytest.mark.parametrize(
+    "parameters", [{"beta": -1.0}, {"validation_fraction": 1.0}, {"latents": 3}, {"lr": 0.0}]
+)
+def test_wrong_parameters_are_refused_by_name(parameters):
+    with pytest.raises(ValidationError, match=next(iter(parameters))):
+        CVAE(**parameters)
+
+
+# ---------------------------------------------------------------- validation split
+
+
+def test_validation_share_is_about_what_was_asked_for():
+    for fraction in (0.05, 0.15, 0.5):
+        chosen = split_by_identity(records(400), fraction, np.random.default_rng(1))
+        assert chosen.sum() == np.ceil(400 * fraction)
+
+
+def test_identities_are_not_split_between_training_and_validation():
+    members = records(200, identities=25)
+    chosen = split_by_identity(members, 0.2, np.random.default_rng(1))
+    assert 40 <= chosen.sum() < 40 + 20
+    assert not set(members.groups[chosen]) & set(members.groups[~chosen])
+
+
+def test_no_class_loses_its_last_training_record():
+    labels = np.array([0] * 30 + [1] * 2 + [2])
+    members = Records(np.zeros((33, 1), dtype=np.float32), labels)
+    for seed in range(50):
+        chosen = split_by_identity(members, 0.9, np.random.default_rng(seed))
+        assert set(labels[~chosen]) == {0, 1, 2}
+        assert not chosen[-1]
+
+
+def test_no_validation_where_no_identity_can_be_spared():
+    members = records(10).replace(groups=np.zeros(10, dtype=np.int64))
+    assert not split_by_identity(members, 0.5, np.random.default_rng(1)).any()
