@@ -32,6 +32,8 @@ app = typer.Typer(
 )
 console = Console(soft_wrap=True)
 errors = Console(stderr=True, soft_wrap=True)
+if not console.is_terminal:
+    console.width = 140  # pipes and log files scroll; a table folded to 80 columns is unreadable
 
 BAD = ("failed", "timeout", "out of memory", "crashed", "blocked", "unavailable", "missing")
 """Statuses of cells that make the exit status 1."""
@@ -501,6 +503,7 @@ def _print_board(frame: Any) -> None:
     from leaderboards import rank
 
     ranked = rank(frame)
+    ranked = ranked[ranked["worst_attack"].ne("") | ranked["utility_value"].notna()]
     for (dataset, features), rows in ranked.groupby(["dataset", "features"], sort=False):
         table = Table(
             "privacy",
@@ -515,6 +518,8 @@ def _print_board(frame: Any) -> None:
             box=None,
             pad_edge=False,
         )
+        for column in table.columns:
+            column.no_wrap = True
         for _, row in rows.iterrows():
             table.add_row(*_board_cells(row))
         console.print()

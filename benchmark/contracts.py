@@ -292,8 +292,8 @@ class Info:
     """Who a plugin is.
 
     ``name`` is what suites call it; ``version`` is raised whenever results change, for it is part of every key;
-    ``extra`` names the optional extra of its distribution that has to be installed; ``places`` names the parameters that
-    only say where files lie, which therefore are no part of keys (the files' content is, by ``fingerprint``).
+    ``extra`` names the optional extra of its distribution that has to be installed; ``places`` names the
+    parameters that only say where files lie and are no part of keys (the files' content is, by ``fingerprint``).
     """
 
     name: str

@@ -1,8 +1,8 @@
 """The referee: draws the game, tosses the coins, and turns what attacks answer into outcomes.
 
-Each of ``m`` candidates is a member or not by a fair coin; where the dataset has identities, the coin is tossed for each
-identity, which is then the *unit* that figures count. Members and non-members are exchangeable, so that nothing but
-leakage tells them apart.
+Each of ``m`` candidates is a member or not by a fair coin; where the dataset has identities, the coin is tossed for
+each identity, which is then the *unit* that figures count. Members and non-members are exchangeable, so that nothing
+but leakage tells them apart.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from benchmark.contracts import LeakboardError, Links, Records, Reconstructions, Scores
+from benchmark.contracts import LeakboardError, Links, Reconstructions, Records, Scores
 from benchmark.suite import GameRules
 
 __all__ = [
