@@ -24,7 +24,7 @@ import socket
 import uuid
 import warnings
 import zipfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
@@ -368,6 +368,7 @@ def _write_artifacts(
     tensors: Mapping[str, Mapping[str, np.ndarray]],
 ) -> dict[str, str]:
     """Write all files into the new ``folder``; file name → SHA-256. Makes no folder for no files."""
+    files: list[tuple[str, Callable[..., None], Mapping[str, np.ndarray]]]
     files = [(f"{name}.npz", write_npz, content) for name, content in arrays.items()]
     files += [
         (f"{name}.safetensors", _write_safetensors, content) for name, content in tensors.items()

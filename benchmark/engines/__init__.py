@@ -1,4 +1,4 @@
-"""Where nodes execute. An engine runs the nodes that are missing, each within its limits, and tells what became of them.
+"""Where nodes execute. An engine runs the missing nodes within their limits and tells what became of them.
 
 An engine knows nothing of methods or attacks: it calls a function ``execute(node, store, context)`` and stores what
 that returns, or why it returned nothing.

@@ -20,12 +20,12 @@ from benchmark.engines.worker import Execute, Usage, perform
 from benchmark.node import Node
 from benchmark.store import Store
 
-__all__ = ["Settings", "private_memory", "run_node", "tail"]
+__all__ = ["LIBC", "Settings", "private_memory", "run_node", "tail"]
 
 MIB = 2**20
 _PR_SET_PDEATHSIG = 1
 _PROGRESS_EVERY_S = 0.1
-_LIBC = ctypes.CDLL(None, use_errno=True)
+LIBC = ctypes.CDLL(None, use_errno=True)
 
 Settings = dict[str, Any]
 
@@ -96,7 +96,7 @@ class NodePaths:
 def die_with(parent: int) -> None:
     """Have the kernel kill this process as soon as its parent is gone (Linux)."""
     if sys.platform == "linux":
-        _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+        LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
         with suppress(OSError):  # if memory runs out, the kernel is to end the node, not the run
             Path("/proc/self/oom_score_adj").write_text("500")
     if os.getppid() != parent:

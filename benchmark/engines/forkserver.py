@@ -10,10 +10,12 @@ what a killed child has used.
 
 from __future__ import annotations
 
+import ctypes
 import gc
 import importlib
 import json
 import os
+import re
 import signal
 import sys
 import time
@@ -35,22 +37,49 @@ def main(control_fd: int, progress_fd: int) -> None:
     settings = json.loads(control.recv_bytes())
     try:
         execute = _preload(settings["preload"], settings["execute"])
+        if settings["nodes"] >= _MANY:
+            _join_pages()
     except BaseException:
         control.send_bytes(json.dumps({"event": "fatal", "text": traceback.format_exc()}).encode())
         return
     _Server(control, progress_fd, settings, execute).serve()
+    os._exit(0)  # taking down all that was imported would take longer than some runs
 
 
 def _preload(modules: list[str], target: str) -> Execute:
     """Import what nodes will need; what is not installed is left to the nodes that miss it."""
-    for module in modules:
-        with suppress(Exception):
-            importlib.import_module(module)
     name, _, function = target.partition(":")
     execute = getattr(importlib.import_module(name), function)
+    for module in (*_OWN_MODULES, *modules):
+        with suppress(Exception):
+            importlib.import_module(module)
     gc.collect()
     gc.freeze()  # the collector would write to, and so copy, every page that children share
     return execute
+
+
+def _join_pages() -> None:
+    """Ask for huge pages where this process has many small ones (Linux ≥ 6.1; elsewhere nothing happens).
+
+    Fork copies a table entry for every page: some 120,000 once torch is imported. Joining them takes about half a
+    second, once, and halves what a fork costs.
+    """
+    with suppress(OSError, AttributeError), open("/proc/self/maps", encoding="utf-8") as file:
+        madvise = child.LIBC.madvise
+        madvise.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int]
+        for span in re.findall(
+            r"^(\w+)-(\w+) rw-p 00000000 00:00 0 *(?:\[heap\])?$", file.read(), re.M
+        ):
+            start, end = (int(address, 16) for address in span)
+            start, end = -(-start // _HUGE) * _HUGE, end // _HUGE * _HUGE
+            if start < end:
+                madvise(start, end - start, _MADV_COLLAPSE)
+
+
+_MANY = 50  # forks from which on joining pages has paid for itself
+_HUGE = 2**21
+_MADV_COLLAPSE = 25
+_OWN_MODULES = ("numpy.random", "safetensors.numpy")  # what storing a node takes
 
 
 class _Server:

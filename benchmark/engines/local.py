@@ -21,7 +21,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from benchmark.engines import EngineError, Event
 from benchmark.engines.child import MIB, NodePaths, peak_mb, private_memory, tail
@@ -29,7 +29,7 @@ from benchmark.engines.forkserver import THREAD_VARIABLES
 from benchmark.engines.schedule import Schedule
 from benchmark.engines.worker import memory_advice, one_line, utc_now
 from benchmark.node import Node
-from benchmark.store import Record, Store
+from benchmark.store import Record, Status, Store
 
 __all__ = ["PRELOAD", "LocalEngine"]
 
@@ -84,6 +84,9 @@ class LocalEngine:
         environment: Mapping[str, Any] | None = None,
         grace_s: float = 2.0,
     ) -> None:
+        for name, value in (("jobs", jobs), ("threads", threads)):
+            if value is not None and value < 1:
+                raise ValueError(f"{name} must be at least 1. Got {value} instead.")
         cores = _cores()
         self.root = Path(root)
         self.jobs = jobs or cores
@@ -108,11 +111,11 @@ class LocalEngine:
             return
         with _empty_folder(self.root / "tmp") as scratch:
             try:
-                _Run(self, schedule, store, scratch, on_event).work()
+                _Run(self, schedule, store, scratch, on_event).work(len(nodes) - len(done))
             finally:
                 store.sweep()
 
-    def settings(self, store: Store, scratch: Path) -> dict[str, Any]:
+    def settings(self, store: Store, scratch: Path, nodes: int) -> dict[str, Any]:
         """What the server has to know, as JSON."""
         return {
             "execute": self.execute,
@@ -121,6 +124,7 @@ class LocalEngine:
             "scratch": str(scratch),
             "device": self.device,
             "threads": self.threads,
+            "nodes": nodes,
             "environment": self.environment,
         }
 
@@ -165,28 +169,50 @@ class _Run:
         self._running: dict[str, _Running] = {}
         self._next_look = 0.0
 
-    def work(self) -> None:
-        with _ServerProcess(
-            self._engine.settings(self._store, self._scratch), self._engine.grace_s
-        ) as server:
-            self._server = server
+    def work(self, nodes: int) -> None:
+        """Run all that can run; ``nodes`` says about how many that are."""
+        settings = self._engine.settings(self._store, self._scratch, nodes)
+        while self._schedule or self._running:
+            with _ServerProcess(settings, self._engine.grace_s) as self._server:
+                try:
+                    self._serve()
+                except _ServerLost as lost:
+                    self._bury(lost)
+
+    def _serve(self) -> None:
+        for running in self._running.values():  # what an earlier server had not begun
+            self._server.send(do="start", node=asdict(running.node))
+        self._hand_out()
+        while self._running:
+            for message in self._server.messages(self._patience()):
+                self._handle(message)
+            self._enforce_limits()
             self._hand_out()
-            while self._running:
-                for message in server.messages(self._patience()):
-                    self._handle(message)
-                self._enforce_limits()
-                self._hand_out()
+
+    def _bury(self, lost: _ServerLost) -> None:
+        """Without its server, what was running is over too; a new server takes the rest."""
+        begun = [r for r in self._running.values() if r.pid]
+        if not begun:
+            raise EngineError(f"{lost}. Run again to resume.") from None
+        for running in begun:
+            _kill_and_wait(running.pid)
+            self._finish(running, {"event": "not started", "reason": str(lost)})
 
     def _hand_out(self) -> None:
         """Give the server as many nodes as there is room for."""
         while len(self._running) < self._engine.jobs:
-            used = sum(r.node.gpu for r in self._running.values())
-            node = self._schedule.take(1.0 - used)
+            node = self._schedule.take(self._gpu_free())
             if node is None:
                 return
             self._store.remove(node.key)
             self._running[node.key] = _Running(node)
             self._server.send(do="start", node=asdict(node))
+
+    def _gpu_free(self) -> float:
+        """Share of the GPU that nobody has; without limit where there is no GPU to share."""
+        if self._engine.device == "cpu":
+            return float("inf")
+        return 1.0 - sum(r.node.gpu for r in self._running.values())
 
     def _handle(self, message: dict[str, Any]) -> None:
         event = message["event"]
@@ -208,14 +234,9 @@ class _Run:
                 running.oom_kills = _oom_kills()
                 self._on_event(Event(kind="started", node=running.node))
             elif event == "progress":
-                self._on_event(
-                    Event(
-                        kind="progress",
-                        node=running.node,
-                        fraction=message["fraction"],
-                        message=message["message"],
-                    )
-                )
+                if running.pid:
+                    report = {k: message[k] for k in ("fraction", "message")}
+                    self._on_event(Event(kind="progress", node=running.node, **report))
             else:
                 self._finish(running, message)
 
@@ -240,7 +261,7 @@ class _Run:
             key=node.key,
             kind=node.kind,
             label=node.label,
-            status=status,
+            status=cast("Status", status),
             reason=one_line(reason),
             traceback=printed,
             spec=dict(node.spec),
@@ -315,9 +336,20 @@ def _cause(running: _Running, message: dict[str, Any], printed: str) -> tuple[st
         how = "ended before it had finished"
     else:
         how = f"ended with exit status {code} before it had finished"
+        if printed.strip():
+            how += f": {printed.strip().splitlines()[-1]}"
     if _OUT_OF_MEMORY.search(printed):
         return "out of memory", f"{how} when memory ran out. {memory_advice(running.node)}"
     return "crashed", how
+
+
+def _kill_and_wait(pid: int, patience_s: float = 5.0) -> None:
+    """Kill a process group that is not our child, and wait until its leader is gone."""
+    with suppress(ProcessLookupError, PermissionError):
+        os.killpg(pid, signal.SIGKILL)
+    until = time.monotonic() + patience_s
+    while Path(f"/proc/{pid}").exists() and time.monotonic() < until:
+        time.sleep(0.01)
 
 
 def _signal_name(number: int) -> str:
@@ -364,6 +396,10 @@ _START = (
 )
 
 
+class _ServerLost(Exception):
+    """The fork server is gone, and with it the nodes that it had forked."""
+
+
 class _ServerProcess:
     """The fork server's process and the two ways in which it, and what it forked, speak."""
 
@@ -399,17 +435,21 @@ class _ServerProcess:
     def __exit__(self, *_: object) -> None:
         """Stop it and all that it forked: politely, then not."""
         try:
-            with suppress(OSError):
+            with suppress(_ServerLost):
                 self.send(do="stop", grace_s=self._grace_s)
             self._control.close()
-            self._process.wait(self._grace_s + 5)
+            with suppress(subprocess.TimeoutExpired):
+                self._process.wait(self._grace_s + 5)
         finally:
             self._process.kill()  # its children go with it
             self._process.wait()
             self._progress.close()
 
     def send(self, **message: Any) -> None:
-        self._control.send_bytes(json.dumps(message).encode())
+        try:
+            self._control.send_bytes(json.dumps(message).encode())
+        except OSError:
+            raise self._lost() from None
 
     def messages(self, timeout: float | None) -> list[dict[str, Any]]:
         """What was reported, waiting ``timeout`` seconds at most (None: until there is something)."""
@@ -421,11 +461,16 @@ class _ServerProcess:
             try:
                 found.append(json.loads(self._control.recv_bytes()))
             except (EOFError, OSError):
-                raise EngineError(
-                    f"the fork server ended unexpectedly (exit status {self._process.wait()}). "
-                    f"Run again to resume. It said:\n{tail(self._log)}"
-                ) from None
+                raise self._lost() from None
         return found
+
+    def _lost(self) -> _ServerLost:
+        code = self._process.wait()
+        how = f"killed by {_signal_name(-code)}" if code < 0 else f"exit status {code}"
+        said = one_line(tail(self._log, 400))
+        return _ServerLost(
+            f"the fork server ended ({how})" + (f", having said: {said}" if said else "")
+        )
 
     def _read_progress(self) -> list[dict[str, Any]]:
         data = os.read(self._progress.fileno(), 65536)

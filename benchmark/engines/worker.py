@@ -9,11 +9,11 @@ import traceback
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, cast
 
 from benchmark.contracts import LeakboardError, NotApplicable, Unavailable
 from benchmark.node import Node, Outcome
-from benchmark.store import Record, Store, StoreError
+from benchmark.store import Record, Status, Store, StoreError
 
 __all__ = ["Execute", "Usage", "failure", "one_line", "perform", "utc_now"]
 
@@ -65,7 +65,7 @@ def perform(
     Record
         As stored.
     """
-    _seed_global_generators(node)
+    _seed_global_generators(node, context["device"])
     started_at, started = utc_now(), time.perf_counter()
     trace = ""
     try:
@@ -82,7 +82,7 @@ def perform(
             key=node.key,
             kind=node.kind,
             label=node.label,
-            status=outcome.status,
+            status=cast("Status", outcome.status),
             reason=one_line(outcome.reason),
             traceback=trace + (_printed(output()) if trace else ""),
             spec=dict(node.spec),
@@ -115,7 +115,7 @@ def failure(error: BaseException, node: Node) -> tuple[str, str, str]:
     if isinstance(error, LeakboardError):
         return "failed", str(error), trace
     if _is_out_of_memory(error):
-        return "out of memory", f"{error}. {memory_advice(node)}", trace
+        return "out of memory", f"{str(error) or 'memory ran out'}. {memory_advice(node)}", trace
     return "failed", f"{type(error).__name__}: {error}", trace
 
 
@@ -158,7 +158,7 @@ def _printed(text: str) -> str:
     return f"\nThe end of what it printed:\n{text}" if text.strip() else ""
 
 
-def _seed_global_generators(node: Node) -> None:
+def _seed_global_generators(node: Node, device: str) -> None:
     """Seed what libraries draw from when nobody gave them a generator: same node, same answer.
 
     Plugins draw from their context and need none of this.
@@ -168,4 +168,7 @@ def _seed_global_generators(node: Node) -> None:
     if "numpy" in sys.modules:
         sys.modules["numpy"].random.seed(seed)
     if "torch" in sys.modules:
-        sys.modules["torch"].manual_seed(seed)
+        torch = sys.modules["torch"]
+        torch.default_generator.manual_seed(seed)
+        if device != "cpu":
+            torch.cuda.manual_seed_all(seed)

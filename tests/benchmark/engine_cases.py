@@ -64,7 +64,7 @@ def where(node, store, context):
             "group": os.getpgrp(),
             "omp": os.environ["OMP_NUM_THREADS"],
             "pools": [p["num_threads"] for p in threadpoolctl.threadpool_info()],
-            "modules": sorted(m for m in sys.modules if m in ("torch", "typer", "__mp_main__")),
+            "modules": sorted(m for m in sys.modules if m in ("torch", "typer", "pytest")),
             "main": getattr(sys.modules["__main__"], "__file__", None),
             "global": float(np.random.rand()),  # noqa: NPY002 - that it repeats is the test
         }
@@ -151,9 +151,9 @@ def progresses(node, store, context):
 
 def floods(node, store, context):
     """More progress than any pipe holds, far above the rate that is passed on."""
-    for i in range(20_000):
+    for _ in range(20_000):
         context["progress"](1.0, "x" * 500)
-    return Outcome(values={"sent": i + 1})
+    return Outcome(values={"sent": 20_000})
 
 
 def leaves_a_process(node, store, context):
@@ -175,3 +175,62 @@ def overlaps(node, store, context):
     start = time.monotonic()
     time.sleep(node.spec["seconds"])
     return Outcome(values={"start": start, "end": time.monotonic()})
+
+
+def fails_once(node, store, context):
+    """Fails unless its flag is there, and sets it."""
+    if os.path.exists(node.spec["flag"]):
+        return Outcome()
+    open(node.spec["flag"], "w").close()
+    raise ValueError("the first time")
+
+
+def kill_server(node, store, context):
+    os.kill(os.getppid(), signal.SIGKILL)
+    time.sleep(10)
+
+
+REAL_PRELOAD = (
+    "torch",
+    "torchvision",
+    "sklearn.linear_model",
+    "sklearn.neighbors",
+    "timm",
+    "pandas",
+)
+
+
+def torch_threads(node, store, context):
+    import torch
+
+    return Outcome(
+        values={
+            "torch": torch.get_num_threads(),
+            "global": float(torch.rand(1)),
+            "server_threads": len(os.listdir(f"/proc/{os.getppid()}/task")),
+        }
+    )
+
+
+def torch_hog(node, store, context):
+    import torch
+
+    return Outcome(values={"sum": float(torch.ones(2**29).sum())})
+
+
+def torch_trains(node, store, context):
+    """A few steps on two threads, to see that forked processes compute and compute alike."""
+    import torch
+
+    generator = torch.Generator().manual_seed(0)
+    x = torch.randn(512, 64, generator=generator)
+    layers = [torch.nn.Linear(64, 256), torch.nn.ReLU(), torch.nn.Linear(256, 8)]
+    model = torch.nn.Sequential(*layers)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    for _ in range(20):
+        optimizer.zero_grad()
+        loss = torch.nn.functional.cross_entropy(model(x), x[:, :8].argmax(1))
+        loss.backward()
+        optimizer.step()
+    weights = {k: v.numpy() for k, v in model.state_dict().items()}
+    return Outcome(values={"loss": float(loss)}, tensors={"weights": weights})
