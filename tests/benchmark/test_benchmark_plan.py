@@ -1,0 +1,184 @@
+"""A plan is pure, shares what can be shared, and says why a cell stays empty."""
+
+from collections import Counter
+
+import pytest
+
+from benchmark.plan import make_plan, resolve
+from benchmark.registry import default_registry
+from benchmark.suite import Suite, SuiteError
+
+EVERYTHING = {
+    "name": "mine",
+    "seeds": [0, 1],
+    "datasets": ["digits"],
+    "methods": ["gaussian_mean", {"name": "k_same", "grid": {"k": [2, 5]}}, "cvae"],
+    "attacks": ["nearest_distance", "correlation", "linkage"],
+    "utilities": ["linear_probe"],
+}
+
+
+def plan_of(only=None, **changes):
+    return make_plan(resolve(Suite(**{**EVERYTHING, **changes}), default_registry(), only))
+
+
+def nodes_of(plan, kind):
+    return [n for n in plan.nodes.values() if n.kind == kind]
+
+
+def test_equal_suites_give_equal_plans():
+    one, other = plan_of(), plan_of()
+    assert one.nodes == other.nodes
+    assert one.cells == other.cells
+
+
+def test_nodes_come_after_those_they_need():
+    seen = set()
+    for key, node in plan_of().nodes.items():
+        assert set(node.needs) <= seen
+        seen.add(key)
+
+
+def test_fits_are_shared_by_all_attacks_and_utilities():
+    plan = plan_of()
+    # holdout, identity, gaussian_mean, two k_same and cvae, with two seeds; and three known answers
+    assert len(nodes_of(plan, "fit")) == (6 + 3) * 2
+    # 6 methods × 3 attacks + the gate, and correlation on three known answers
+    assert len(nodes_of(plan, "attack")) == (6 * 3 + 1 + 3) * 2
+    assert len(nodes_of(plan, "utility")) == 6 * 2
+    assert len(nodes_of(plan, "game")) == (1 + 3) * 2
+
+
+def test_controls_and_the_gate_are_added_once():
+    plan = plan_of(methods=["identity", "cvae"])
+    names = [m.name for m in plan.resolved.methods]
+    assert Counter(names) == {"holdout": 1, "identity": 1, "cvae": 1}
+    assert [a.name for a in plan.resolved.attacks] == ["nearest_distance", "correlation", "linkage", "blind"]
+
+
+def test_only_keeps_the_controls():
+    plan = plan_of(only={"method": ["cvae"], "attack": ["nearest_distance"]})
+    assert [m.name for m in plan.resolved.methods] == ["holdout", "identity", "cvae"]
+    assert [a.name for a in plan.resolved.attacks] == ["nearest_distance", "blind"]
+    one = plan_of(only={"method": ["k_same(k=5)"]})
+    assert [m.label for m in one.resolved.methods] == ["holdout", "identity", "k_same(k=5)"]
+
+
+def test_keys_change_with_what_results_depend_on_and_with_nothing_else():
+    base = plan_of()
+    fits = {n.key for n in nodes_of(base, "fit")}
+    assert fits & {n.key for n in nodes_of(plan_of(name="other"), "fit")} == fits
+    assert fits & {n.key for n in nodes_of(plan_of(attacks=[]), "fit")} == {
+        n.key for n in nodes_of(base, "fit") if "gaussian(" not in n.label
+    }
+    longer = plan_of(limits={"time_s": 5.0})
+    assert set(longer.nodes) == set(base.nodes)
+    assert all(n.time_s == 5.0 for n in longer.nodes.values())
+    for change in (
+        {"seeds": [2]},
+        {"datasets": [{"name": "digits", "game": {"candidates": 300}}]},
+        {"datasets": [{"name": "digits", "subset": {"pool": 900}}]},
+    ):
+        other = {n.key for n in nodes_of(plan_of(attacks=[], **change), "fit")}
+        assert not fits & other, change
+
+
+def test_where_files_lie_is_no_part_of_keys(tmp_path):
+    import numpy as np
+
+    rng = np.random.default_rng(0)
+    features, labels = rng.normal(size=(300, 4)).astype(np.float32), np.arange(300) % 2
+    keys = []
+    for name in ("here", "there"):
+        (tmp_path / name).mkdir()
+        path = tmp_path / name / "x.npz"
+        np.savez(path, features=features, labels=labels)
+        keys.append(set(plan_of(datasets=[{"name": "files", "params": {"path": str(path)}}]).nodes))
+    assert keys[0] == keys[1]
+    features[0, 0] += 1
+    np.savez(path, features=features, labels=labels)
+    changed = plan_of(datasets=[{"name": "files", "params": {"path": str(path)}}])
+    native = [c.key for c in changed.cells if c.dataset == "files" and c.key]
+    assert native and not set(native) & keys[0]
+
+
+def test_image_methods_are_fitted_once_for_all_feature_spaces():
+    spaces = ["pixels", "efficientnet_lite0"]
+    plan = plan_of(
+        datasets=[{"name": "digits", "features": spaces}],
+        methods=[{"name": "k_same", "params": {"k": 3}, "space": "image"}],
+        attacks=["nearest_distance"],
+    )
+    fits = [n for n in nodes_of(plan, "fit") if "k_same" in n.label]
+    assert len(fits) == 2  # one per seed
+    embedded = [n for n in nodes_of(plan, "embed")]
+    assert len(embedded) == 4  # seed × feature space
+    assert {c.features for c in plan.cells if c.fit == fits[0].key} == set(spaces)
+
+
+def test_what_does_not_apply_says_why():
+    plan = plan_of(
+        datasets=[{"name": "gaussian", "params": {"dimension": 4, "records": 400}}],
+        methods=[{"name": "noise", "space": "image"}],
+        attacks=["nearest_distance"],
+    )
+    fit = [c for c in plan.cells if c.method and c.method.name == "noise"]
+    assert {c.status for c in fit} == {"not applicable"}
+    assert {c.reason for c in fit} == {"noise works on images; the dataset holds features"}
+
+
+def test_unavailable_plugins_leave_their_cells_and_a_reason():
+    from importlib.metadata import EntryPoint
+
+    from benchmark.registry import Registry
+
+    points = [e.point for e in default_registry().entries()]
+    points.append(EntryPoint(name="gone", value="no_such_module:Thing", group="benchmark.methods"))
+    suite = Suite(**{**EVERYTHING, "methods": ["gone"]})
+    plan = make_plan(resolve(suite, Registry(points)))
+    cells = [c for c in plan.cells if c.method and c.method.name == "gone"]
+    assert {c.kind for c in cells} == {"fit", "attack", "utility"}
+    assert {c.status for c in cells} == {"unavailable"}
+    assert all("no_such_module" in c.reason for c in cells)
+
+
+@pytest.mark.parametrize(
+    ("changes", "only", "message"),
+    [
+        ({"methods": ["k_sam"]}, None, r"suite mine: methods\.0: unknown method 'k_sam'"),
+        ({"attacks": [{"name": "linkage", "params": {"x": 1}}]}, None, r"attacks\.0: .*unknown parameter 'x'"),
+        ({"datasets": [{"name": "files", "params": {"path": "/nowhere.npz"}}]}, None, r"datasets\.0: .*/nowhere\.npz"),
+        ({"datasets": ["digits", "digits"]}, None, r"two entries are called 'digits'. Give one of them a `label:`"),
+        ({"methods": ["noise", "noise"]}, None, r"methods: noise is listed twice"),
+        ({"methods": [{"name": "cvae", "space": "image"}]}, None, r"methods\.0: 'cvae' does not work on image"),
+        (
+            {"datasets": [{"name": "gaussian", "features": ["pixels"]}]},
+            None,
+            r"datasets\.0: features: 'gaussian' holds features already",
+        ),
+        (
+            {"perturbations": [{"name": "gaussian_noise", "severities": [9]}]},
+            None,
+            r"perturbations\.0\.severities: must be in 1 … 5\. Got \[9\]",
+        ),
+        ({}, {"method": ["cvea"]}, r"--only method=cvea matches nothing\. Allowed: .*cvae"),
+        ({}, {"dataset": ["mnist"]}, r"--only dataset=mnist matches nothing\. Allowed: digits"),
+    ],
+)
+def test_what_is_wrong_is_named_before_anything_runs(changes, only, message):
+    with pytest.raises(SuiteError, match=message):
+        plan_of(only, **changes)
+
+
+def test_perturbed_test_sets_are_made_once_for_all_methods():
+    plan = plan_of(perturbations=[{"name": "gaussian_noise", "severities": [1, 3]}])
+    assert len(nodes_of(plan, "perturb")) == 2 * 2
+    cell = next(c for c in plan.cells if c.kind == "utility" and c.seed == 0)
+    assert sorted(cell.conditions.values()) == [("gaussian_noise", 1), ("gaussian_noise", 3)]
+
+
+def test_downstream_finds_all_that_depends_on_a_node():
+    plan = plan_of(attacks=["linkage"], utilities=[])
+    fit = next(n for n in nodes_of(plan, "fit") if "k_same(k=2)" in n.label)
+    labels = {plan.nodes[k].label.split()[0] for k in plan.downstream([fit.key])}
+    assert labels == {"fit", "attack"}
