@@ -18,6 +18,9 @@ ABSENT = ("failed", "crashed", "timeout", "out of memory", "blocked", "unavailab
 
 WORST_CASE = "worst_case"
 
+WEAKEST = {"claimed_epsilon": max, "claimed_delta": max, "k_anonymity": min}
+"""Claims, and which of several promises least."""
+
 REQUIRED_COLUMNS = (
     *("dataset", "features", "method", "method_params", "method_control", "access", "attack"),
     *("attack_params", "utility", "perturbation", "severity", "seed", "metric", "value"),
@@ -120,8 +123,11 @@ class Row:
         return self.worst[max(within, key=access_rank)] if within else {}
 
     def fact(self, metric: str) -> Figure | None:
-        """A figure of the row itself (a claim, a cost): the mean over seeds where there are several."""
-        return over_seeds(self.facts.get(metric, []))
+        """A figure of the row itself: a claim holds for all seeds (the weakest is shown), a cost is a mean."""
+        figures = [f for f in self.facts.get(metric, []) if f.known]
+        if metric in WEAKEST and figures:
+            return WEAKEST[metric](figures, key=lambda f: f.value)
+        return over_seeds(figures)
 
 
 @dataclass
@@ -306,7 +312,9 @@ def _records(results: pd.DataFrame) -> Iterable[dict[str, Any]]:
     for name in results.columns:
         series = results[name]
         if name in numbers or name == "severity":
-            columns[name] = pd.to_numeric(series).astype("Float64").to_numpy(float, na_value=math.nan).tolist()
+            columns[name] = (
+                pd.to_numeric(series).astype("Float64").to_numpy(float, na_value=math.nan).tolist()
+            )
         elif name == "seed":
             columns[name] = [None if pd.isna(s) else int(s) for s in series]
         elif name == "method_control":

@@ -17,8 +17,18 @@ from dataclasses import dataclass, field
 
 import pandas as pd
 
-from leaderboards.board import ABSENT, Board, Cell, Column, Figure, Group, Row
-from leaderboards.board import access_rank, read_board, variant
+from leaderboards.board import (
+    ABSENT,
+    Board,
+    Cell,
+    Column,
+    Figure,
+    Group,
+    Row,
+    access_rank,
+    read_board,
+    variant,
+)
 
 PRIVACY_METRIC = "auc"
 UTILITY_METRICS = ("balanced_accuracy", "macro_auroc", "accuracy")
@@ -79,7 +89,10 @@ def pareto_front(costs: Sequence[float], gains: Sequence[float]) -> list[bool]:
     [True, True, False]
     """
     points = list(zip(costs, gains, strict=True))
-    return [not any(c <= cost and g >= gain and (c, g) != (cost, gain) for c, g in points) for cost, gain in points]
+    return [
+        not any(c <= cost and g >= gain and (c, g) != (cost, gain) for c, g in points)
+        for cost, gain in points
+    ]
 
 
 def demanded(group: Group, access: str) -> list[Column]:
@@ -105,7 +118,9 @@ def utility_metric(group: Group) -> tuple[str, str] | None:
         if perturbation:
             continue
         key = (utility, perturbation, severity)
-        found = {m for row in group.rows if key in row.utilities for m in row.utilities[key].metrics}
+        found = {
+            m for row in group.rows if key in row.utilities for m in row.utilities[key].metrics
+        }
         for metric in UTILITY_METRICS:
             if metric in found:
                 return utility, metric
@@ -152,33 +167,39 @@ def standings(group: Group, access: str) -> list[Standing]:
             cell = row.utilities.get((chosen[0], "", 0.0))
             standing.utility = cell.figure(chosen[1]) if cell else None
         standing.unranked = _why_unranked(group, standing)
-        standing.verdict = verdict(standing)
+        standing.verdict = verdict(group, standing)
         found.append(standing)
     _give_ranks([s for s in found if s.ranked])
     return sorted(found, key=_order)
 
 
+def _worst_is_sound(group: Group, worst: Figure | None) -> bool:
+    """Whether there is a worst case, and some attack of its name passed its controls."""
+    if worst is None or not worst.known or worst.status == "void":
+        return False
+    named = [column for column in group.columns if column.attack == worst.reason]
+    return not named or not all(group.void(column) for column in named)
+
+
 def _why_unranked(group: Group, standing: Standing) -> str:
     worst = standing.worst.get(PRIVACY_METRIC)
-    void = {column.attack for column in group.columns if group.void(column)}
-    sound = {column.attack for column in group.columns} - void
     if standing.row.control:
         return "control"
     if standing.missing:
         return "; ".join(standing.missing)
     if worst is None or not worst.known:
         return "no attack whose control passed has a figure on this row"
-    if worst.status == "void" or (worst.reason in void and worst.reason not in sound):
+    if not _worst_is_sound(group, worst):
         return f"its worst case rests on {worst.reason}, whose control failed"
     return ""
 
 
-def verdict(standing: Standing) -> str:
+def verdict(group: Group, standing: Standing) -> str:
     """One of :data:`VERDICTS`. A leak that was shown stands, whatever else is missing."""
     worst = standing.worst.get(PRIVACY_METRIC)
     if standing.row.violations:
         return "violation"
-    if worst is None or not worst.known or worst.status == "void" or "control failed" in standing.unranked:
+    if not _worst_is_sound(group, worst):
         return "incomplete"
     if worst.low > 0.5:
         return "leak"
@@ -245,7 +266,9 @@ def rank_board(board: Board, access: str | None = None) -> pd.DataFrame:
     """The ranked table of a board that was read already; see :func:`rank`."""
     level = board.levels[-1] if access is None else access
     records = [
-        _record(group, standing, level) for group in board.groups for standing in standings(group, level)
+        _record(group, standing, level)
+        for group in board.groups
+        for standing in standings(group, level)
     ]
     frame = pd.DataFrame.from_records(records, columns=_COLUMNS)
     spans = [name for name in frame.columns if "_rank" in name]
@@ -259,7 +282,14 @@ _COLUMNS = [
     *("worst_tpr_attack", "worst_tpr@0.01", "worst_tpr@0.01_low", "worst_tpr@0.01_high"),
     *("epsilon_attack", "epsilon_lower", "epsilon_ceiling"),
     *("utility", "utility_metric", "utility_value", "utility_low", "utility_high"),
-    *("claimed_epsilon", "claimed_delta", "accountant", "k_anonymity", "violation", "fit_duration_s"),
+    *(
+        "claimed_epsilon",
+        "claimed_delta",
+        "accountant",
+        "k_anonymity",
+        "violation",
+        "fit_duration_s",
+    ),
 ]
 
 _NOTHING = Figure(math.nan)
@@ -294,6 +324,10 @@ def epsilon_ceiling(row: Row, worst: dict[str, Figure]) -> Figure:
     if "epsilon_ceiling" in worst:
         return worst["epsilon_ceiling"]
     named = worst.get("epsilon_lower", _NOTHING).reason
-    figures = [cell.figure("epsilon_ceiling") for (attack, _), cell in row.attacks.items() if attack == named]
+    figures = [
+        cell.figure("epsilon_ceiling")
+        for (attack, _), cell in row.attacks.items()
+        if attack == named
+    ]
     known = [figure for figure in figures if figure is not None and figure.known]
     return max(known, key=lambda figure: figure.value) if known else _NOTHING

@@ -21,7 +21,9 @@ MARKS = {"violation": "▲", "leak": "●", "no leak found": "○", "incomplete"
 JSON_FORMAT = 1
 
 
-def build_site(results: pd.DataFrame, curves: pd.DataFrame, info: dict[str, Any], out: Path) -> Path:
+def build_site(
+    results: pd.DataFrame, curves: pd.DataFrame, info: dict[str, Any], out: Path
+) -> Path:
     """Write the leaderboard.
 
     Parameters
@@ -32,8 +34,15 @@ def build_site(results: pd.DataFrame, curves: pd.DataFrame, info: dict[str, Any]
         ROC points: dataset, features, method, method_params, attack, seed, fpr, tpr (and, optionally, attack_params).
         May be empty.
     info : dict
-        What the page says about the run: suite, protocol, datasets, methods, attacks, utilities, controls,
-        environment, rerun, generated_at, duration_s. What is missing is left out.
+        What the page says about the run; what is missing is left out.
+
+        - suite: name, description, seeds, yaml (the suite file's text);
+        - protocol: list of {title, text}, paragraphs separated by an empty line;
+        - datasets: list of {name, as in the results; params, kind, public, licence, url, digest, n_classes, splits};
+        - methods, attacks, utilities: lists of {name, version, summary, citation, access, params};
+        - controls: list of {attack, dataset, features, control, metric, required, measured, low, high, passed, looks,
+          note};
+        - environment: dict; rerun: the command that runs failed cells again; generated_at; duration_s.
     out : Path
         The folder; made if need be. Other files in it are left alone.
 
@@ -67,8 +76,17 @@ def write_json(results: pd.DataFrame, info: dict[str, Any], out: Path) -> Path:
         "by_access": tables,
         "controls": info.get("controls", []),
         "without_figure": [
-            {"dataset": g.group.dataset, "features": g.group.features, "row": e["row"], "seeds": e["seeds"]}
-            | {"cell": e["problem"].what, "status": e["problem"].status, "reason": e["problem"].reason}
+            {
+                "dataset": g.group.dataset,
+                "features": g.group.features,
+                "row": e["row"],
+                "seeds": e["seeds"],
+            }
+            | {
+                "cell": e["problem"].what,
+                "status": e["problem"].status,
+                "reason": e["problem"].reason,
+            }
             for g in views.view_groups(board, pd.DataFrame(), info, draw=False)
             for e in (*g.absent, *g.not_applicable)
         ],
@@ -86,16 +104,20 @@ def render(results: pd.DataFrame, curves: pd.DataFrame, info: dict[str, Any]) ->
         f"default-src 'none'; style-src {_digest(css)}; script-src {_digest(js)}; img-src data:; "
         "base-uri 'none'; form-action 'none'"
     )
-    return _environment().get_template("index.html.j2").render(
-        policy=policy,
-        css=css,
-        js=js,
-        info=info,
-        suite=info.get("suite") or {},
-        groups=groups,
-        levels=board.levels,
-        overview=views.overview(groups) if len(groups) > 1 else [],
-        verdicts=VERDICTS,
+    return (
+        _environment()
+        .get_template("index.html.j2")
+        .render(
+            policy=policy,
+            css=css,
+            js=js,
+            info=info,
+            suite=info.get("suite") or {},
+            groups=groups,
+            levels=board.levels,
+            overview=views.overview(groups) if len(groups) > 1 else [],
+            verdicts=VERDICTS,
+        )
     )
 
 
@@ -129,6 +151,7 @@ def _environment() -> Any:
         "line_glyph": lambda style: Markup(charts.line_glyph(style)),
         "whisker": lambda *numbers: Markup(charts.whisker(*numbers)),
         "cell_of": views.cell_of,
+        "tpr_at": views.tpr_at,
         "epsilon_ceiling": epsilon_ceiling,
         "access_rank": access_rank,
         "isnan": lambda value: value is None or math.isnan(value),

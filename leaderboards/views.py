@@ -12,20 +12,43 @@ import numpy as np
 import pandas as pd
 
 from leaderboards import charts, figures
-from leaderboards.board import ABSENT, Board, Cell, Column, Figure, Group, Problem, Row
-from leaderboards.board import access_rank, parameter_texts
+from leaderboards.board import (
+    ABSENT,
+    Board,
+    Cell,
+    Column,
+    Figure,
+    Group,
+    Problem,
+    Row,
+    access_rank,
+    parameter_texts,
+)
 from leaderboards.charts import Line, Point, Style
-from leaderboards.ranking import UTILITY_METRICS, Standing, standings, utility_columns, utility_metric
+from leaderboards.ranking import (
+    UTILITY_METRICS,
+    Standing,
+    standings,
+    utility_columns,
+    utility_metric,
+)
 
 METRIC_NAMES = {
     "auc": "AUC",
     "balanced_accuracy": "Balanced accuracy",
     "macro_auroc": "Macro AUROC",
     "accuracy": "Accuracy",
-    "reidentification_rate": "re-identified",
-    "reidentification_bound": "bound",
-    "flag_rate_members": "flags members",
-    "flag_rate_nonmembers": "flags non-members",
+    "tpr@0.1": "TPR at 10 % FPR",
+    "tpr@0.01": "TPR at 1 % FPR",
+    "tpr@0.001": "TPR at 0.1 % FPR",
+    "advantage": "Advantage",
+    "epsilon_lower": "ε lower bound",
+    "epsilon_ceiling": "ε ceiling",
+    "p_value": "p (AUC = 0.5)",
+    "reidentification_rate": "Re-identified",
+    "reidentification_bound": "Re-identification bound",
+    "flag_rate_members": "Members flagged",
+    "flag_rate_nonmembers": "Non-members flagged",
 }
 
 
@@ -66,6 +89,7 @@ class Chart:
     description: str
     rows: list[RowView]
     notes: dict[str, str] = field(default_factory=dict)
+    lines: list[Line] = field(default_factory=list)
 
 
 @dataclass
@@ -76,8 +100,10 @@ class GroupView:
     group: Group
     about: dict[str, Any]
     columns: list[AttackColumn]
+    attack_metrics: list[str]
     utility: str
     metrics: list[str]
+    utility_start: float
     conditions: list[tuple[str, float, str, str]]
     controls: list[RowView]
     methods: list[RowView]
@@ -102,7 +128,9 @@ def view_groups(
     found = []
     for group in board.groups:
         anchor = _anchor(f"{group.dataset}-{group.features}", anchors)
-        found.append(_view_group(group, board.levels, styles, index if draw else None, info, anchor))
+        found.append(
+            _view_group(group, board.levels, styles, index if draw else None, info, anchor)
+        )
     return found
 
 
@@ -135,8 +163,10 @@ def _view_group(group, levels, styles, index, info, anchor) -> GroupView:
         group=group,
         about=about,
         columns=[_attack_column(group, c, levels, info) for c in group.columns],
+        attack_metrics=_attack_metrics(group),
         utility=chosen[0] if chosen else "",
         metrics=_utility_metrics(group, chosen),
+        utility_start=_utility_start(group, chosen),
         conditions=_conditions(group, chosen),
         controls=[r for r in rows if r.row.control],
         methods=[r for r in rows if not r.row.control],
@@ -167,18 +197,33 @@ def _parameters(group: Group, row: Row) -> tuple[list[str], list[str]]:
 
 def _attack_column(group: Group, column: Column, levels: list[str], info: dict) -> AttackColumn:
     apart = sum(c.attack == column.attack for c in group.columns) > 1
-    beyond = [i for i, level in enumerate(levels) if level and access_rank(column.access) > access_rank(level)]
+    beyond = [
+        i
+        for i, level in enumerate(levels)
+        if level and access_rank(column.access) > access_rank(level)
+    ]
     void = group.void(column)
-    why = "; ".join(control_text(c) for c in failed_controls(group, column.attack, info)) if void else ""
+    why = (
+        "; ".join(control_text(c) for c in failed_controls(group, column.attack, info))
+        if void
+        else ""
+    )
     if void and not why:
-        why = next((f.reason for f in _void_figures(group, column) if f.reason), "its control failed")
+        why = next(
+            (f.reason for f in _void_figures(group, column) if f.reason), "its control failed"
+        )
     params = parameter_texts(column.params) if apart else []
     return AttackColumn(column, params, column.access, beyond, void, why)
 
 
 def _void_figures(group: Group, column: Column) -> list[Figure | Problem]:
     cells = [row.attacks[column.key] for row in group.rows if column.key in row.attacks]
-    return [x for cell in cells for x in (*cell.aggregated.values(), *cell.problems) if x.status == "void"]
+    return [
+        x
+        for cell in cells
+        for x in (*cell.aggregated.values(), *cell.problems)
+        if x.status == "void"
+    ]
 
 
 def failed_controls(group: Group, attack: str, info: dict) -> list[dict]:
@@ -201,18 +246,20 @@ def control_text(control: dict) -> str:
 
 
 def number_or_text(value: Any) -> str:
-    """A number with three digits, and anything else as it is."""
+    """A count as it is, a number with three digits, anything else as one line of text."""
     if value is None:
         return figures.NO_FIGURE
-    if isinstance(value, (int, float, np.number)) and not isinstance(value, bool):
-        return figures.number(float(value))
-    return str(value)
+    if isinstance(value, (int, np.integer)) and not isinstance(value, bool):
+        return f"{value:,}"
+    return figures.number(float(value)) if isinstance(value, (float, np.floating)) else plain(value)
 
 
 def plain(value: Any) -> str:
     """Any value of ``info`` as one line of text."""
     if isinstance(value, str):
         return value
+    if isinstance(value, dict):
+        return ", ".join(f"{name} {plain(item)}" for name, item in value.items())
     return json.dumps(value, ensure_ascii=False, default=str)
 
 
@@ -225,6 +272,27 @@ def _utility_metrics(group: Group, chosen: tuple[str, str] | None) -> list[str]:
     return [m for m in UTILITY_METRICS[:2] if m in found] or [chosen[1]]
 
 
+def _utility_start(group: Group, chosen: tuple[str, str] | None) -> float:
+    """Where the axis of the utility column starts: a tenth at or below all of its figures."""
+    found = [
+        cell.figure(metric)
+        for row in group.rows
+        for metric in _utility_metrics(group, chosen)
+        for cell in [row.utilities.get((chosen[0], "", 0.0), Cell())]
+        if metric in cell.metrics
+    ]
+    lows = [v for f in found for v in (f.value, f.low) if not math.isnan(v)]
+    return max(0.0, min(0.9, math.floor(10 * min(lows, default=0.0)) / 10))
+
+
+def _attack_metrics(group: Group) -> list[str]:
+    """All metrics of attacks, in the order of :data:`METRIC_NAMES`, then others."""
+    found = dict.fromkeys(
+        m for row in group.rows for cell in row.attacks.values() for m in cell.metrics
+    )
+    return [m for m in METRIC_NAMES if m in found] + [m for m in found if m not in METRIC_NAMES]
+
+
 def _conditions(group: Group, chosen: tuple[str, str] | None) -> list[tuple[str, float, str, str]]:
     """What the second utility table shows: (perturbation, severity, utility, metric)."""
     found = []
@@ -234,7 +302,12 @@ def _conditions(group: Group, chosen: tuple[str, str] | None) -> list[tuple[str,
                 found.append((perturbation, severity, utility, chosen[1]))
             continue
         key = (utility, perturbation, severity)
-        metrics = {m: None for row in group.rows if key in row.utilities for m in row.utilities[key].metrics}
+        metrics = {
+            m: None
+            for row in group.rows
+            if key in row.utilities
+            for m in row.utilities[key].metrics
+        }
         found += [(perturbation, severity, utility, metric) for metric in metrics]
     return found
 
@@ -286,7 +359,7 @@ def _plane(rows: list[RowView], level: int, chosen: tuple[str, str] | None) -> C
     svg = charts.plane(points, f"Utility: {metric.lower()}", "Privacy: worst-case AUC")
     description = (
         f"Utility–privacy plane of {len(points)} releases: {metric.lower()} against worst-case AUC, lower right is "
-        f"better. On the Pareto front, from least to most useful: "
+        f"better; the figures are in the table above. On the Pareto front, from least to most useful: "
         f"{', '.join(p.name for p in sorted(points, key=lambda p: p.x[0]) if p.front) or 'none'}."
     )
     return Chart(svg, description, shown, {name: "Pareto front" for name in front})
@@ -308,15 +381,18 @@ def _roc(group: Group, rows: list[RowView], level: int, index: dict) -> Chart | 
         notes[view.label] = attack
     if not lines:
         return None
-    text = "; ".join(f"{line.name}: TPR {_tpr_at(line, 0.01)} at 1 % FPR" for line in lines)
+    text = "; ".join(f"{line.name}: TPR {tpr_at(line, 0.01)} at 1 % FPR" for line in lines)
     description = f"ROC curves of the worst attack on each release, both axes logarithmic. {text}."
-    return Chart(charts.roc(lines, resolution), description, shown, notes)
+    return Chart(charts.roc(lines, resolution), description, shown, notes, lines)
 
 
-def _tpr_at(line: Line, fpr: float) -> str:
+def tpr_at(line: Line, fpr: float) -> str:
+    """The mean TPR of a curve at an FPR, as text."""
     if line.fpr[0] > fpr:
         return "not resolvable"
-    return figures.number(float(line.tpr[np.searchsorted(line.fpr, fpr * (1 + 1e-9), side="right") - 1]))
+    return figures.number(
+        float(line.tpr[np.searchsorted(line.fpr, fpr * (1 + 1e-9), side="right") - 1])
+    )
 
 
 def _resolution(group: Group) -> float:
@@ -340,7 +416,9 @@ def _index_curves(curves: pd.DataFrame) -> dict[tuple, dict[str, list]]:
     names = ["dataset", "features", "method", "method_params", "attack"]
     table = curves.assign(
         **{name: curves[name].fillna("").astype(str) for name in names},
-        attack_params=curves.get("attack_params", pd.Series("", curves.index)).fillna("").astype(str),
+        attack_params=curves.get("attack_params", pd.Series("", curves.index))
+        .fillna("")
+        .astype(str),
     )
     for key, part in table.groupby([*names, "attack_params", "seed"], sort=False, dropna=False):
         pair = (part["fpr"].to_numpy(float), part["tpr"].to_numpy(float))
@@ -352,7 +430,9 @@ def _strongest(variants: dict[str, list]) -> list:
     """The curves of the attack's parameters with the greatest mean area, where it took part more than once."""
     if len(variants) == 1:
         return next(iter(variants.values()))
-    return max(variants.values(), key=lambda seeds: float(np.mean([_area(*pair) for pair in seeds])))
+    return max(
+        variants.values(), key=lambda seeds: float(np.mean([_area(*pair) for pair in seeds]))
+    )
 
 
 def _area(fpr: np.ndarray, tpr: np.ndarray) -> float:
@@ -364,13 +444,13 @@ def _area(fpr: np.ndarray, tpr: np.ndarray) -> float:
 
 
 def overview(groups: list[GroupView]) -> list[dict[str, Any]]:
-    """One entry for each method: its standing in every section, None where it did not take part."""
+    """One entry for each method: its row in every section, None where it did not take part."""
     entries: dict[tuple[str, str], dict[str, Any]] = {}
     for place, view in enumerate(groups):
         for row in view.rows:
             key = (row.row.method, row.row.params)
             entry = entries.setdefault(key, {"row": row, "cells": [None] * len(groups)})
-            entry["cells"][place] = row.views[-1]
+            entry["cells"][place] = row
     return sorted(entries.values(), key=lambda e: not e["row"].row.control)
 
 

@@ -41,14 +41,14 @@
     const arrow = document.createElement("span");
     arrow.className = "arrow";
     arrow.setAttribute("aria-hidden", "true");
-    button.append(arrow);
+    button.querySelector(".label").append(arrow);
     head.append(button);
     button.addEventListener("click", () => {
       const first = head.dataset.first || "ascending";
       const opposite = first === "ascending" ? "descending" : "ascending";
       const direction = head.getAttribute("aria-sort") === first ? opposite : first;
       sort(table, head, direction);
-      const name = (head.querySelector(".label") || button).textContent.trim().replace(/\s+/g, " ");
+      const name = head.querySelector(".label").textContent.trim().replace(/\s+/g, " ");
       said.textContent = `${table.dataset.name} sorted by ${name}, ${direction}.`;
     });
   }

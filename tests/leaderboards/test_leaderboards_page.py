@@ -1,0 +1,280 @@
+"""The page in a real Chromium: no network, no errors, sorting, phone, dark mode, without JavaScript."""
+
+import re
+import shutil
+
+import pytest
+from leaderboard_data import make_curves, make_info, make_results
+
+import leaderboards
+
+sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+CHROMIUM = (
+    shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+)
+pytestmark = pytest.mark.skipif(
+    CHROMIUM is None, reason="no Chromium found; install the package chromium"
+)
+
+BOARD = "table.board >> nth=0"
+PRIVACY = f"{BOARD} >> thead th[data-column='2']"
+UTILITY = f"{BOARD} >> thead th[data-column='4']"
+
+
+@pytest.fixture(scope="module")
+def address(tmp_path_factory):
+    out = tmp_path_factory.mktemp("site")
+    return leaderboards.build_site(make_results(), make_curves(), make_info(), out).as_uri()
+
+
+@pytest.fixture(scope="module")
+def browser():
+    with sync_api.sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def visit(browser, address):
+    """``visit(**context options)`` → the page; at the end: one request was made, and nothing was complained about."""
+    contexts, requests, complaints = [], [], []
+
+    def open_page(**options):
+        context = browser.new_context(**options)
+        contexts.append(context)
+        page = context.new_page()
+        page.on("request", lambda request: requests.append(request.url))
+        page.on("console", lambda message: complaints.append(message.text))
+        page.on("pageerror", lambda error: complaints.append(str(error)))
+        page.on("dialog", lambda dialog: complaints.append(dialog.message))
+        page.goto(address)
+        return page
+
+    yield open_page
+    for context in contexts:
+        context.close()
+    assert [url for url in requests if not url.startswith("data:")] == [address] * len(contexts)
+    assert complaints == []
+
+
+def names(page, body):
+    """Row headers of a part of the first board, from top to bottom: name and distinguishing parameters."""
+    rows = page.locator(f"{BOARD} >> tbody.{body} > tr > th")
+    return [
+        re.sub(r"\s+", " ", text).strip()
+        for text in rows.evaluate_all("es => es.map(e => e.dataset.sort)")
+    ]
+
+
+def column(page, place, body="methods"):
+    """The first figure of each cell of a column, None where there is none."""
+    cells = page.locator(f"{BOARD} >> tbody.{body} > tr").evaluate_all(
+        "(rows, i) => rows.map(r => r.cells[i].dataset.sort)", place
+    )
+    return [float(c) if c else None for c in cells]
+
+
+def test_the_page_loads_without_requests_or_complaints(visit):
+    page = visit()
+    assert page.title() == "quick · Leakboard"
+    assert page.locator("table.board").count() == 2
+    assert page.locator("svg.chart:visible").count() == 4
+
+
+def test_scripts_in_names_do_not_run_and_are_shown(visit):
+    page = visit()
+    assert page.locator("text=<script>alert(1)</script>").count() > 0
+
+
+def test_the_policy_stops_what_the_page_does_not_bring(browser, address):
+    context = browser.new_context()
+    page = context.new_page()
+    complaints = []
+    page.on("console", lambda message: complaints.append(message.text))
+    page.goto(address)
+    page.evaluate(
+        "() => { const s = document.createElement('script'); s.textContent = 'window.x = 1';"
+        " document.body.append(s); }"
+    )
+    assert page.evaluate("() => window.x") is None
+    assert (
+        page.evaluate("() => fetch('data:text/plain,x').then(() => 'sent', () => 'stopped')")
+        == "stopped"
+    )
+    assert complaints
+    context.close()
+
+
+def test_sorting_by_click_sets_aria_sort_and_keeps_controls_on_top(visit):
+    page = visit()
+    controls = names(page, "controls")
+    assert controls == ["holdout", "identity"]
+    page.click(f"{UTILITY} >> button")
+    assert page.get_attribute(UTILITY, "aria-sort") == "descending"
+    assert column(page, 4) == sorted(column(page, 4), reverse=True)
+    page.click(f"{UTILITY} >> button")
+    assert page.get_attribute(UTILITY, "aria-sort") == "ascending"
+    assert column(page, 4) == sorted(column(page, 4))
+    assert page.locator(f"{BOARD} >> tbody").first.get_attribute("class") == "controls"
+    assert sorted(names(page, "controls")) == sorted(controls)
+    page.click(f"{PRIVACY} >> button")
+    assert page.locator(f"{BOARD} >> thead [aria-sort]").count() == 1
+    assert "sorted by Privacy, ascending" in page.text_content("#said")
+
+
+def test_sorting_by_keyboard(visit):
+    page = visit()
+    page.focus(f"{UTILITY} >> button")
+    for key, direction in (("Enter", "descending"), ("Space", "ascending")):
+        page.keyboard.press(key)
+        assert page.get_attribute(UTILITY, "aria-sort") == direction
+    outline = page.locator(f"{UTILITY} >> button").evaluate("e => getComputedStyle(e).outlineStyle")
+    assert outline == "solid"
+
+
+def test_cells_without_a_figure_come_last_either_way(visit):
+    page = visit()
+    head = "table.board >> nth=1 >> thead th[data-column='2'] >> button"
+    for _ in range(2):
+        page.click(head)
+        keys = page.locator("table.board >> nth=1 >> tbody.methods > tr").evaluate_all(
+            "rows => rows.map(r => r.cells[2].getAttribute('data-sort-1'))"
+        )
+        known = [k for k in keys if k]
+        assert 0 < len(known) < len(keys) and keys[len(known) :] == [""] * (len(keys) - len(known))
+
+
+def test_the_first_stop_of_the_tab_key_skips_to_the_boards(visit):
+    page = visit()
+    page.keyboard.press("Tab")
+    assert page.evaluate("document.activeElement.className") == "skip"
+    page.keyboard.press("Enter")
+    assert page.evaluate("document.activeElement.id") == "main"
+
+
+@pytest.mark.parametrize("script", [True, False])
+def test_the_access_filter_changes_the_worst_case(visit, script):
+    page = visit(java_script_enabled=script)
+    cell = page.locator(f"{BOARD} >> tbody.methods > tr:has(th[data-sort='cvae']) > td.strong")
+    assert "gradient_norm" in cell.inner_text()
+    page.check("#level-0")
+    assert "nearest_distance" in cell.inner_text() and "gradient_norm" not in cell.inner_text()
+
+
+def test_the_access_filter_sorts_again(visit):
+    page = visit()
+    page.click(f"{BOARD} >> thead th[data-column='6'] >> button")
+    page.check("#level-0")
+    keys = page.locator(f"{BOARD} >> tbody.methods > tr").evaluate_all(
+        "rs => rs.map(r => +r.cells[6].getAttribute('data-sort-0'))"
+    )
+    assert keys == sorted(keys)
+
+
+def test_the_spread_over_seeds_can_be_shown_without_hovering(visit):
+    page = visit(java_script_enabled=False)
+    assert page.locator(".spread:visible").count() == 0
+    page.check("#spread")
+    assert page.locator(".spread:visible").count() > 20
+
+
+def test_no_sideways_scrolling_on_a_phone_and_the_first_column_stays(visit):
+    page = visit(viewport={"width": 390, "height": 844}, has_touch=True, is_mobile=True)
+    page.evaluate("document.querySelectorAll('details').forEach(d => { d.open = true; })")
+    assert page.evaluate("document.documentElement.scrollWidth") <= 390
+    box = page.locator(".group .scroll").first
+    before = page.locator(f"{BOARD} >> tbody th").first.bounding_box()["x"]
+    box.evaluate("e => { e.scrollLeft = 400; }")
+    assert box.evaluate("e => e.scrollLeft") == 400
+    assert page.locator(f"{BOARD} >> tbody th").first.bounding_box()["x"] == pytest.approx(
+        before, abs=1
+    )
+
+
+def test_everything_is_there_without_javascript(visit):
+    page = visit(java_script_enabled=False)
+    assert page.locator(f"{BOARD} >> tbody.methods > tr").count() == 7
+    assert page.locator("thead button").count() == 0
+    assert page.locator("svg.chart:visible").count() == 4
+    assert page.locator("text=How to read a row").is_visible()
+
+
+CONTRAST = """() => {
+  const context = document.createElement('canvas').getContext('2d', {willReadFrequently: true});
+  const rgba = (text) => {
+    context.clearRect(0, 0, 1, 1);
+    context.fillStyle = text;
+    context.fillRect(0, 0, 1, 1);
+    return [...context.getImageData(0, 0, 1, 1).data];
+  };
+  const luminance = (c) => c.slice(0, 3).map(v => v / 255)
+    .map(v => v <= 0.04045 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4)
+    .reduce((sum, v, i) => sum + v * [0.2126, 0.7152, 0.0722][i], 0);
+  const behind = (e) => {
+    for (; e; e = e.parentElement) {
+      const c = rgba(getComputedStyle(e).backgroundColor);
+      if (c[3] === 255) return c;
+    }
+    return rgba('white');
+  };
+  const found = [];
+  const walker = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
+  while (walker.nextNode()) {
+    const e = walker.currentNode.parentElement;
+    if (!walker.currentNode.data.trim() || !e.checkVisibility() || e.closest('script, .sr, .skip')) continue;
+    const style = getComputedStyle(e);
+    const inside = e.closest('svg') ? style.fill : style.color;
+    const [a, b] = [luminance(rgba(inside)), luminance(behind(e))];
+    const ratio = (Math.max(a, b) + 0.05) / (Math.min(a, b) + 0.05);
+    if (ratio < 4.5) found.push([walker.currentNode.data.trim().slice(0, 30), ratio]);
+  }
+  return found;
+}"""
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_all_text_has_a_contrast_of_4_5_in_both_schemes(visit, scheme):
+    page = visit(color_scheme=scheme)
+    paper = page.evaluate("getComputedStyle(document.body).backgroundColor")
+    assert (sum(map(int, re.findall(r"\d+", paper)[:3])) < 150) == (scheme == "dark")
+    assert page.evaluate(CONTRAST) == []
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_marks_and_lines_have_a_contrast_of_3(visit, scheme):
+    page = visit(color_scheme=scheme)
+    names = [*(f"--series-{i}" for i in range(7)), "--control", "--accent"]
+    colours = page.evaluate(
+        "names => names.map(n => getComputedStyle(document.documentElement).getPropertyValue(n))",
+        [*names, "--paper"],
+    )
+
+    def luminance(text):
+        channels = [int(text.strip()[i : i + 2], 16) / 255 for i in (1, 3, 5)]
+        linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in channels]
+        return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+
+    *marks, paper = map(luminance, colours)
+    for name, mark in zip(names, marks, strict=True):
+        assert (max(mark, paper) + 0.05) / (min(mark, paper) + 0.05) >= 3, name
+
+
+def test_tables_have_captions_or_labels_and_scopes(visit):
+    page = visit()
+    bad = page.evaluate("""() => {
+      const all = (selector) => [...document.querySelectorAll(selector)];
+      return [
+        ...all('th').filter(e => !e.scope),
+        ...all('table').filter(e => !e.caption && !e.closest('[role=region]')),
+        ...all('.drawing').filter(e => e.role !== 'img' || !e.ariaLabel),
+      ].map(e => e.outerHTML.slice(0, 200));
+    }""")
+    assert bad == []
+    complete = page.locator("table.board").evaluate_all("""tables => tables.map(table => {
+      const heads = [...table.tHead.querySelectorAll('[data-column]')].map(h => +h.dataset.column);
+      heads.sort((a, b) => a - b);
+      const rows = [...table.tBodies].flatMap(body => [...body.rows]);
+      return heads.every((h, i) => h === i) && rows.every(r => r.cells.length === heads.length);
+    })""")
+    assert complete == [True, True]

@@ -1,0 +1,308 @@
+"""Ranks, ties, missing cells and void attacks against cases worked out by hand."""
+
+import doctest
+import math
+
+import pandas as pd
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from leaderboard_data import frame, make_results, params, row
+
+import leaderboards
+from leaderboards import board, ranking
+from leaderboards.ranking import pareto_front, rank_intervals
+
+
+def release(method, worst, utility=(0.8, 0.79, 0.81), attack="near", **about):
+    """A complete row: one attack, its worst case, one utility; ``worst`` and ``utility`` are (value, low, high)."""
+    base = {"dataset": "d", "features": "pixels", "method": method, "method_params": "{}", **about}
+    figures = dict(zip(("value", "ci_low", "ci_high"), worst, strict=True))
+    useful = dict(zip(("value", "ci_low", "ci_high"), utility, strict=True))
+    return [
+        row(**base, attack=attack, attack_params="{}", access="records", metric="auc", **figures),
+        row(**base, attack="worst_case", access="records", metric="auc", reason=attack, **figures),
+        row(**base, utility="linear_probe", metric="balanced_accuracy", **useful),
+    ]
+
+
+def ranked(*releases):
+    """The ranked table of releases, by method."""
+    return leaderboards.rank(frame([r for rows in releases for r in rows])).set_index("method")
+
+
+def spans(table, which="privacy_rank"):
+    return {m: (table.loc[m, which], table.loc[m, f"{which}_to"]) for m in table.index}
+
+
+@pytest.mark.parametrize("module", [ranking, board])
+def test_examples_in_docstrings(module):
+    assert doctest.testmod(module).failed == 0
+
+
+def test_rank_intervals_by_hand():
+    # a below b and c; b and c overlap; d above a and b, overlaps c.
+    lows, highs = [0.50, 0.60, 0.65, 0.80], [0.55, 0.70, 0.85, 0.90]
+    assert rank_intervals(lows, highs, higher_is_better=False) == [(1, 1), (2, 3), (2, 4), (3, 4)]
+    assert rank_intervals(lows, highs, higher_is_better=True) == [(4, 4), (2, 3), (1, 3), (1, 2)]
+
+
+def test_intervals_that_touch_tie():
+    assert rank_intervals([0.1, 0.2], [0.2, 0.3], higher_is_better=True) == [(1, 2), (1, 2)]
+
+
+@given(st.lists(st.tuples(st.integers(0, 30), st.integers(0, 10)), min_size=1, max_size=8))
+def test_rank_intervals_contain_every_order_of_values_within(intervals):
+    lows, highs = [low for low, _ in intervals], [low + width for low, width in intervals]
+    found = rank_intervals(lows, highs, higher_is_better=False)
+    for values in (lows, highs, [(a + b) / 2 for a, b in zip(lows, highs, strict=True)]):
+        for (first, last), value in zip(found, values, strict=True):
+            assert first <= 1 + sum(v < value for v in values)
+            assert sum(v <= value for v in values) <= last or sum(v == value for v in values) > 1
+
+
+def test_pareto_front_keeps_what_nothing_beats():
+    costs, gains = [0.5, 0.6, 0.6, 0.7, 0.5], [0.7, 0.9, 0.8, 0.9, 0.7]
+    assert pareto_front(costs, gains) == [True, True, False, False, True]
+
+
+def test_overlapping_rows_tie_and_separate_rows_do_not():
+    table = ranked(
+        release("a", (0.52, 0.48, 0.56), (0.70, 0.69, 0.71)),
+        release("b", (0.55, 0.51, 0.59), (0.80, 0.79, 0.81)),
+        release("c", (0.70, 0.66, 0.74), (0.80, 0.785, 0.815)),
+    )
+    assert spans(table) == {"a": (1, 2), "b": (1, 2), "c": (3, 3)}
+    assert spans(table, "utility_rank") == {"a": (3, 3), "b": (1, 2), "c": (1, 2)}
+    assert table["pareto"].to_dict() == {"a": True, "b": True, "c": False}
+    assert table["verdict"].to_dict() == {"a": "no leak found", "b": "leak", "c": "leak"}
+
+
+def test_controls_come_first_and_are_not_ranked():
+    table = ranked(
+        release("a", (0.6, 0.55, 0.65)), release("identity", (1, 1, 1), method_control=True)
+    )
+    assert list(table.index) == ["identity", "a"]
+    assert table.loc["identity", "unranked"] == "control"
+    assert spans(table)["a"] == (1, 1)
+
+
+@pytest.mark.parametrize("status", ["failed", "timeout", "out of memory", "crashed", "blocked"])
+def test_a_row_with_a_missing_attack_is_shown_unranked_with_the_reason(status):
+    gap = {"dataset": "d", "features": "pixels", "method": "b", "method_params": "{}", "seed": 1}
+    table = ranked(
+        [*release("a", (0.6, 0.55, 0.65)), *release("a", (0.6, 0.55, 0.65), attack="far")[:1]],
+        [
+            *release("b", (0.51, 0.45, 0.57)),
+            row(
+                **gap,
+                attack="far",
+                attack_params="{}",
+                access="records",
+                status=status,
+                reason="because",
+            ),
+        ],
+    )
+    assert not table.loc["b", "ranked"] and pd.isna(table.loc["b", "privacy_rank"])
+    assert pd.isna(table.loc["b", "utility_rank"])
+    assert table.loc["b", "unranked"] == f"far, seed 1: {status}, because"
+    assert table.loc["b", "verdict"] == "incomplete"
+    assert table.loc["b", "worst_auc"] == 0.51
+    assert spans(table)["a"] == (1, 1)
+
+
+def test_a_cell_without_any_record_is_missing():
+    table = ranked(
+        [*release("a", (0.6, 0.55, 0.65)), *release("a", (0.6, 0.55, 0.65), attack="far")[:1]],
+        release("b", (0.51, 0.45, 0.57)),
+    )
+    assert table.loc["b", "unranked"] == "far: no record"
+
+
+def test_a_missing_utility_leaves_the_row_unranked():
+    table = ranked(release("a", (0.6, 0.55, 0.65)), release("b", (0.51, 0.45, 0.57))[:2])
+    assert table.loc["b", "unranked"] == "linear_probe: no record"
+
+
+def test_a_failed_fit_is_one_reason_not_one_a_cell():
+    gap = {"dataset": "d", "features": "pixels", "method": "b", "method_params": "{}"}
+    table = ranked(
+        release("a", (0.6, 0.55, 0.65)),
+        [
+            row(**gap, status="failed", reason="loss is NaN"),
+            row(
+                **gap,
+                attack="near",
+                attack_params="{}",
+                access="records",
+                status="blocked",
+                reason="no release",
+            ),
+        ],
+    )
+    assert table.loc["b", "unranked"] == "fit failed: loss is NaN"
+
+
+def test_not_applicable_demands_nothing():
+    gap = {
+        "dataset": "d",
+        "features": "pixels",
+        "method": "b",
+        "method_params": "{}",
+        "access": "records",
+    }
+    table = ranked(
+        [*release("a", (0.6, 0.55, 0.65)), *release("a", (0.6, 0.55, 0.65), attack="far")[:1]],
+        [
+            *release("b", (0.51, 0.45, 0.57)),
+            row(
+                **gap, attack="far", attack_params="{}", status="not applicable", reason="no links"
+            ),
+        ],
+    )
+    assert spans(table) == {"b": (1, 2), "a": (1, 2)}
+
+
+def test_an_attack_unavailable_everywhere_demands_nothing_but_one_that_fails_everywhere_does():
+    def with_gap(status):
+        return ranked(
+            *(
+                [
+                    *release(m, (0.6, 0.55, 0.65)),
+                    row(
+                        **{
+                            "dataset": "d",
+                            "features": "pixels",
+                            "method": m,
+                            "method_params": "{}",
+                        },
+                        **{
+                            "attack": "far",
+                            "attack_params": "{}",
+                            "status": status,
+                            "reason": "why",
+                        },
+                    ),
+                ]
+                for m in "ab"
+            )
+        )
+
+    assert with_gap("unavailable")["ranked"].all()
+    assert not with_gap("crashed")["ranked"].any()
+
+
+def test_a_void_attack_is_kept_out_of_ranks_but_stays_on_the_board():
+    # "far" is void: b lacks it, and that must not cost b its rank.
+    void = [
+        dict(r, status="void", reason="control at 0.7")
+        for r in release("a", (0.9, 0.8, 1.0), attack="far")[:1]
+    ]
+    results = frame([*release("a", (0.6, 0.55, 0.65)), *void, *release("b", (0.51, 0.45, 0.57))])
+    table = leaderboards.rank(results).set_index("method")
+    assert table["ranked"].all()
+    assert table.loc["a", "worst_auc"] == 0.6
+    group = board.read_board(results).groups[0]
+    assert [(c.attack, group.void(c)) for c in group.columns] == [("near", False), ("far", True)]
+    cell = next(r for r in group.rows if r.method == "a").attacks["far", "{}"]
+    assert cell.status == "void" and cell.figure("auc").value == 0.9
+
+
+def test_a_worst_case_that_rests_on_a_void_attack_is_not_ranked():
+    rows = release("a", (0.9, 0.8, 1.0))
+    rows[0]["status"] = "void"
+    far = release("a", (0.6, 0.55, 0.65), attack="far")[:1]
+    table = ranked([*rows, *far], release("b", (0.6, 0.55, 0.65), attack="far"))
+    assert not table.loc["a", "ranked"]
+    assert "rests on near, whose control failed" in table.loc["a", "unranked"]
+    assert table.loc["a", "verdict"] == "incomplete"
+
+
+def test_a_leak_stands_whatever_is_missing_and_a_violation_comes_before_all():
+    base = {"dataset": "d", "features": "pixels", "method": "a", "method_params": "{}"}
+    gap = row(**base, attack="far", attack_params="{}", status="timeout", reason="600 s")
+    claim = row(**base, metric="violation", value=1.0, reason="ε ≥ 2 against a claim of 1")
+    leaking = release("a", (0.6, 0.55, 0.65))
+    assert ranked([*leaking, gap]).loc["a", "verdict"] == "leak"
+    table = ranked([*leaking, gap, claim])
+    assert table.loc["a", "verdict"] == "violation"
+    assert table.loc["a", "violation"] == "ε ≥ 2 against a claim of 1"
+
+
+def test_access_levels_choose_the_worst_case_and_what_is_demanded():
+    base = {"dataset": "d", "features": "pixels", "method": "a", "method_params": "{}"}
+    white = {"access": "weights", "metric": "auc", "value": 0.9, "ci_low": 0.85, "ci_high": 0.95}
+    strong = [
+        row(**base, attack="gradient", attack_params="{}", **white),
+        row(**base, attack="worst_case", reason="gradient", **white),
+    ]
+    gap = {**base, "method": "b", "attack": "gradient", "attack_params": "{}", "access": "weights"}
+    failed = row(**gap, status="crashed", reason="signal 11")
+    results = frame(
+        [*release("a", (0.6, 0.55, 0.65)), *strong, *release("b", (0.7, 0.66, 0.74)), failed]
+    )
+    default = leaderboards.rank(results).set_index("method")
+    assert default["access"].unique().tolist() == ["weights"]
+    assert default.loc["a", ["worst_auc", "worst_attack"]].tolist() == [0.9, "gradient"]
+    assert not default.loc["b", "ranked"] and default.loc["b", "worst_auc"] == 0.7
+    weak = leaderboards.rank(results, access="records").set_index("method")
+    assert spans(weak) == {"a": (1, 1), "b": (2, 2)}
+    assert weak.loc["a", "worst_auc"] == 0.6
+
+
+def test_parameters_of_a_method_make_separate_rows():
+    table = leaderboards.rank(
+        frame(
+            release("k_same", (0.6, 0.55, 0.65), method_params=params(k=5))
+            + release("k_same", (0.51, 0.45, 0.57), method_params=params(k=20))
+        )
+    )
+    assert table["method_params"].tolist() == ['{"k": 20}', '{"k": 5}']
+
+
+def test_figures_of_seeds_stand_in_where_nothing_is_aggregated():
+    base = {"dataset": "d", "features": "pixels", "method": "a", "method_params": "{}"}
+    seeds = [
+        row(**base, metric="fit_duration_s", seed=s, value=v) for s, v in enumerate((1.0, 2.0, 6.0))
+    ]
+    table = ranked([*release("a", (0.6, 0.55, 0.65)), *seeds])
+    assert table.loc["a", "fit_duration_s"] == 3.0
+
+
+def test_of_claims_that_differ_between_seeds_the_weakest_counts():
+    base = {
+        "dataset": "d",
+        "features": "pixels",
+        "method": "a",
+        "method_params": "{}",
+        "ci_method": "PRV",
+    }
+    claims = [
+        row(**base, metric=metric, seed=s, value=v)
+        for metric, values in {"claimed_epsilon": (1.0, 1.2), "k_anonymity": (5, 4)}.items()
+        for s, v in enumerate(values)
+    ]
+    table = ranked([*release("a", (0.6, 0.55, 0.65)), *claims])
+    assert table.loc["a", ["claimed_epsilon", "k_anonymity", "accountant"]].tolist() == [
+        1.2,
+        4,
+        "PRV",
+    ]
+
+
+def test_columns_that_are_not_there_are_named():
+    with pytest.raises(ValueError, match="Missing: ci_low, reason"):
+        leaderboards.rank(frame(release("a", (0.6, 0.55, 0.65))).drop(columns=["ci_low", "reason"]))
+
+
+def test_the_synthetic_board_ranks_as_its_figures_say():
+    table = leaderboards.rank(make_results())
+    digits = table[(table["dataset"] == "digits") & table["ranked"]]
+    for _, one in digits.iterrows():
+        others = digits[digits.index != one.name]
+        better = int((others["worst_auc_high"] < one["worst_auc_low"]).sum())
+        worse = int((others["worst_auc_low"] > one["worst_auc_high"]).sum())
+        assert (one["privacy_rank"], one["privacy_rank_to"]) == (1 + better, len(digits) - worse)
+    assert math.isnan(table[table["method"] == "cvae"].iloc[-1]["worst_auc"])
+    assert table[table["method"] == "dp_cvae"]["verdict"].eq("violation").all()

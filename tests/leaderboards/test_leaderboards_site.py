@@ -1,0 +1,170 @@
+"""The files of the site: JSON equal to the table, escaping, the content policy, weight."""
+
+import base64
+import hashlib
+import json
+import math
+import re
+from html.parser import HTMLParser
+
+import pandas as pd
+import pytest
+from leaderboard_data import NASTY, PLACES, make_curves, make_info, make_results
+
+import leaderboards
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory):
+    out = tmp_path_factory.mktemp("site")
+    leaderboards.build_site(make_results(), make_curves(), make_info(), out)
+    return out
+
+
+@pytest.fixture(scope="module")
+def page(site):
+    return (site / "index.html").read_text(encoding="utf-8")
+
+
+class Elements(HTMLParser):
+    """All elements with their attributes, and the text of each table row."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.elements, self.text = [], []
+        self.feed(text)
+
+    def handle_starttag(self, tag, attrs):
+        self.elements.append((tag, dict(attrs)))
+
+    def handle_data(self, data):
+        self.text.append(data)
+
+
+def no_constant(name):
+    raise AssertionError(f"{name} is not JSON")
+
+
+def test_json_is_strict_and_equal_to_the_ranked_table(site):
+    content = json.loads(
+        (site / "leaderboard.json").read_text(encoding="utf-8"), parse_constant=no_constant
+    )
+    table = leaderboards.rank(make_results())
+    assert len(content["rows"]) == len(table)
+    for found, (_, expected) in zip(content["rows"], table.iterrows(), strict=True):
+        assert list(found) == list(table.columns)
+        for name, value in expected.items():
+            if pd.isna(value):
+                assert found[name] is None
+            else:
+                assert found[name] == value
+    assert set(content["by_access"]) == {"records", "weights"}
+    assert content["by_access"]["weights"] == content["rows"]
+
+
+def test_json_names_what_has_no_figure(site):
+    content = json.loads((site / "leaderboard.json").read_text(encoding="utf-8"))
+    found = {(e["row"], e["cell"], e["status"]) for e in content["without_figure"]}
+    assert ("noise (sigma=0.5)", "nearest_distance (k=1)", "timeout") in found
+    assert ("cvae", "fit", "failed") in found
+
+
+def test_the_page_shows_the_figures_of_the_table(page):
+    for _, one in leaderboards.rank(make_results()).iterrows():
+        if not math.isnan(one["worst_auc"]):
+            assert f'data-sort-1="{one["worst_auc"]!r}"' in page
+
+
+def test_nothing_from_results_or_info_becomes_markup(page):
+    elements = Elements(page).elements
+    assert sum(tag == "script" for tag, _ in elements) == 1
+    assert not any(tag in ("img", "b", "iframe", "object", "form") for tag, _ in elements)
+    assert not any(
+        name.startswith("on") or name == "style" for _, attrs in elements for name in attrs
+    )
+    assert NASTY in "".join(Elements(page).text)
+    assert NASTY not in page
+
+
+def test_links_are_http_or_local_and_nothing_is_loaded(page):
+    elements = Elements(page).elements
+    links = [attrs["href"] for tag, attrs in elements if tag == "a"]
+    assert all(
+        link.startswith(("#", "https://", "http://")) or link == "leaderboard.json"
+        for link in links
+    )
+    assert not [attrs for tag, attrs in elements if "src" in attrs]
+    assert [attrs["href"] for tag, attrs in elements if tag == "link"] == ["data:,"]
+    assert "@import" not in page and "url(" not in page
+
+
+def test_every_local_link_and_label_has_its_target(page):
+    elements = Elements(page).elements
+    ids = [attrs["id"] for _, attrs in elements if "id" in attrs]
+    assert len(ids) == len(set(ids))
+    wanted = [a["href"][1:] for t, a in elements if t == "a" and a["href"].startswith("#")]
+    wanted += [a["aria-labelledby"] for _, a in elements if "aria-labelledby" in a]
+    assert set(wanted) <= set(ids)
+
+
+def test_the_policy_allows_this_style_and_script_alone(page):
+    policy = next(
+        a["content"]
+        for t, a in Elements(page).elements
+        if a.get("http-equiv") == "Content-Security-Policy"
+    )
+    assert policy.startswith("default-src 'none';")
+    for tag in ("style", "script"):
+        inside = re.search(f"<{tag}>(.*?)</{tag}>", page, re.S)[1]
+        digest = base64.b64encode(hashlib.sha256(inside.encode()).digest()).decode()
+        assert f"{tag}-src 'sha256-{digest}'" in policy
+    assert "unsafe" not in policy and "http" not in policy
+
+
+def test_failures_are_told_apart_and_come_with_the_command(page):
+    text = re.sub(r"\s+", " ", "".join(Elements(page).text))
+    for words in (
+        "✕ timeout",
+        "no answer within 600 s",
+        "✕ failed",
+        "loss became NaN in epoch 3",
+        "not applicable",
+        "no record",
+        "not resolvable",
+        "python -m benchmark run --suite quick --rerun failed",
+        "identity: AUC 0.710, required ≥ 0.99",
+        "domias measured ε ≥ 1.41",
+        "PRV accountant",
+        "Clopper–Pearson. An FPR finer than",
+    ):
+        assert words in text, words
+
+
+def test_the_same_results_give_the_same_bytes(site, tmp_path):
+    leaderboards.build_site(make_results(), make_curves(), make_info(), tmp_path)
+    for name in ("index.html", "leaderboard.json"):
+        assert (tmp_path / name).read_bytes() == (site / name).read_bytes()
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["index.html", "leaderboard.json"]
+
+
+def test_six_sections_weigh_less_than_two_megabytes(tmp_path):
+    places = tuple((f"{dataset}{i}", features) for i in range(2) for dataset, features in PLACES)
+    page = leaderboards.build_site(
+        make_results(places=places), make_curves(places=places), make_info(), tmp_path
+    )
+    assert page.stat().st_size < 2_000_000
+
+
+def test_a_board_of_nothing_is_still_a_page(tmp_path):
+    page = leaderboards.build_site(make_results().iloc[:0], pd.DataFrame(), {}, tmp_path)
+    assert "How to read a row" in page.read_text(encoding="utf-8")
+    assert json.loads((tmp_path / "leaderboard.json").read_text(encoding="utf-8"))["rows"] == []
+
+
+def test_no_access_filter_where_there_is_one_level(tmp_path):
+    results = make_results()
+    one = results[~((results["attack"] == "worst_case") & (results["access"] == "weights"))]
+    page = leaderboards.build_site(one, make_curves(), make_info(), tmp_path).read_text(
+        encoding="utf-8"
+    )
+    assert 'name="level"' not in page and 'class="lv' not in page
