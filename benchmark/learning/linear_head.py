@@ -14,7 +14,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from benchmark.learning.training import EarlyStopping, batches, build
+from benchmark.learning.training import EarlyStopping, batches, build, single_thread
 
 __all__ = ["LinearHead", "fit_linear_head"]
 
@@ -56,7 +56,8 @@ class LinearHead:
         A class that was missing in training gets exactly 0.
         """
         z = (np.asarray(features, dtype=np.float64) - self.centre) / self.scale
-        logits = z @ self.weight.T + self.bias
+        # Not a matrix product: that would sum in an order that depends on the number of threads.
+        logits = np.einsum("nd,pd->np", z, self.weight) + self.bias
         logits -= logits.max(axis=1, keepdims=True)
         shares = np.exp(logits)
         probabilities = np.zeros((len(z), self.n_classes))
@@ -79,7 +80,8 @@ def fit_linear_head(
 ) -> LinearHead:
     """Train a head on ``features`` and keep its best weights by validation loss.
 
-    Only classes present in ``labels`` compete; validation records of other classes do not count.
+    The answer does not depend on the number of CPU threads. Only classes present in ``labels``
+    compete; validation records of other classes do not count.
     Where none are left, the training loss decides when to stop.
 
     Parameters
@@ -112,7 +114,8 @@ def fit_linear_head(
         checking = training
     head = build(lambda: nn.Linear(features.shape[1], len(classes)), generator, device)
     stopping = EarlyStopping(head, patience)
-    _train(head, training, checking, stopping, generator, lr, batch_size, epochs)
+    with single_thread():
+        _train(head, training, checking, stopping, generator, lr, batch_size, epochs)
     stopping.restore_best()
     return LinearHead(
         weight=head.weight.detach().cpu().double().numpy(),

@@ -8,11 +8,12 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 import torch
 from torch import nn
 
-__all__ = ["EarlyStopping", "batches", "build", "initialise_"]
+__all__ = ["EarlyStopping", "batches", "build", "initialise_", "single_thread"]
 
 
 def build(make: Callable[[], nn.Module], generator: torch.Generator, device: str) -> nn.Module:
@@ -58,6 +59,21 @@ def batches(n: int, size: int, generator: torch.Generator, device: str) -> Itera
     The order is drawn on the CPU from ``generator`` and moved to ``device``.
     """
     yield from torch.randperm(n, generator=generator).to(device).split(size)
+
+
+@contextmanager
+def single_thread() -> Iterator[None]:
+    """Run torch on one CPU thread within the block.
+
+    For small networks, where more threads save no time: how many there are decides the order of
+    summation, and so the last bits of the answer.
+    """
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 class EarlyStopping:

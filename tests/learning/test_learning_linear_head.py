@@ -5,6 +5,7 @@ import pytest
 import torch
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import log_loss
+from threadpoolctl import threadpool_limits
 
 from benchmark.learning.linear_head import LinearHead, fit_linear_head
 
@@ -177,3 +178,26 @@ def test_same_seed_same_bits_and_the_global_random_state_is_untouched():
     assert (first == again).all()
     assert (first != other).any()
     assert torch.equal(torch.get_rng_state(), state)
+
+
+@pytest.mark.parametrize("threads", [2, 3])
+def test_the_number_of_threads_changes_no_bit(threads):
+    features, labels = gaussian_classes(300, 1.5, seed=1, d=64)
+    before, answers = torch.get_num_threads(), []
+    try:
+        for number in (1, threads):
+            torch.set_num_threads(number)
+            with threadpool_limits(number):
+                head = fit_linear_head(
+                    features,
+                    labels,
+                    3,
+                    validation=(features, labels),
+                    generator=generator(),
+                    epochs=10,
+                )
+                answers.append(head.probabilities(features))
+            assert torch.get_num_threads() == number
+    finally:
+        torch.set_num_threads(before)
+    assert (answers[0] == answers[1]).all()
