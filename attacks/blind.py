@@ -51,6 +51,7 @@ class Blind(Attack):
         Without a revealed member and a revealed non-member, or where all candidates are equal,
         nothing is learnt: all scores are 0.
         """
+        assert view.known_coins is not None  # granted to gates
         revealed = np.isfinite(view.known_coins)
         coins = view.known_coins[revealed]
         values = np.zeros(len(candidates))

@@ -44,7 +44,8 @@ class DOMIAS(Attack):
     density : {"kde", "gaussian"}, default="kde"
         A Gaussian kernel at every record, of one bandwidth for both densities so that its
         smoothing cancels in the ratio; or one Gaussian each, that of the release shrunk towards
-        that of the auxiliary records.
+        that of the auxiliary records. The latter sees a release that drifts towards its members
+        but not copies of them, and does not reach the control's figure on ``identity``.
     bandwidth : {"likelihood", "scott"} or float > 0, default="likelihood"
         Of the kernels, in standard deviations of a whitened component. ``"likelihood"``: the one
         under which the auxiliary records best predict each other, left out one at a time (it does
@@ -54,8 +55,8 @@ class DOMIAS(Attack):
     References
     ----------
     van Breugel, Sun, Qian, van der Schaar (2023). Membership Inference Attacks against Synthetic
-    Data through Overfitting Detection. AISTATS, equation 2. Bandwidths: Scott (1992), Multivariate
-    Density Estimation, section 6.3; Duin (1976), IEEE Trans. Computers 25.
+    Data through Overfitting Detection. AISTATS. Bandwidths: Scott (1992), Multivariate
+    Density Estimation; Duin (1976), IEEE Trans. Computers 25.
     """
 
     info: ClassVar[AttackInfo] = AttackInfo(
@@ -81,6 +82,7 @@ class DOMIAS(Attack):
         NotApplicable
             With fewer than two auxiliary records, or where all records are equal.
         """
+        assert view.records is not None  # granted, as info.needs asks for it
         if len(auxiliary) < 2:
             raise NotApplicable(
                 "domias estimates the population's density from auxiliary records and needs two or "

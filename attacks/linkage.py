@@ -12,7 +12,7 @@ from benchmark.learning.neighbours import nearest
 __all__ = ["Linkage"]
 
 # Different released vectors at one distance from a candidate are rare; this many are looked at.
-_MOST_TIED = 16
+_MOST_TIED = 8
 
 
 class Linkage(Attack):
@@ -24,7 +24,7 @@ class Linkage(Attack):
     References
     ----------
     Sweeney (2002). k-anonymity. IJUFKS 10(5). Newton, Sweeney, Malin (2005). Preserving privacy by
-    de-identifying face images. IEEE TKDE 17(2), section 3.
+    de-identifying face images. IEEE TKDE 17(2).
     """
 
     info: ClassVar[AttackInfo] = AttackInfo(
@@ -39,6 +39,7 @@ class Linkage(Attack):
 
     def run(self, view: View, candidates: Records, auxiliary: Records, context: Context) -> Links:
         """Choose a released row for every candidate."""
+        assert view.records is not None  # granted, as info.needs asks for it
         vectors, vector_of_row = np.unique(view.records.flat(), axis=0, return_inverse=True)
         distances, indices = nearest(
             candidates.flat(), vectors, min(_MOST_TIED, len(vectors)), device=context.device

@@ -21,7 +21,7 @@ from benchmark.learning.neighbours import nearest
 
 __all__ = ["NearDuplicate"]
 
-_MOST_GALLERIES = 50
+_MOST_FOLDS = 20
 
 
 class NearDuplicate(Attack):
@@ -29,14 +29,17 @@ class NearDuplicate(Attack):
 
     The threshold is a low quantile of the distance between an auxiliary record and the nearest of
     as many other auxiliary records as were released: the nearest of many is nearer than the nearest
-    of few, so that only galleries of one size compare. By construction a release of fresh real
+    of few, so that only galleries of one size compare; and of other identities, since coins are
+    tossed per identity and no other visit of a non-member is released. By construction a release of fresh real
     records flags a share ``quantile`` of any candidates. The rate among members is read against
     that among non-members, never alone.
 
     Parameters
     ----------
     quantile : float in (0, 0.5], default=0.01
-        Share of real records that would be flagged by chance.
+        Share of real records that would be flagged by chance. Finer than one in the number of
+        auxiliary records, or in a release many times larger than their number, it cannot be
+        resolved, and more are flagged.
     """
 
     info: ClassVar[AttackInfo] = AttackInfo(
@@ -60,43 +63,60 @@ class NearDuplicate(Attack):
         Raises
         ------
         NotApplicable
-            With fewer than two auxiliary records.
+            With auxiliary records of fewer than two identities.
         """
+        assert view.records is not None  # granted, as info.needs asks for it
         released = view.records.flat()
-        threshold = self._threshold(auxiliary.flat(), len(released), context)
+        threshold = self._threshold(auxiliary, len(released), context)
         distances = nearest(candidates.flat(), released, device=context.device)[0][:, 0]
         unit = threshold if threshold > 0 else 1.0
         return Scores(values=-distances / unit, decisions=distances <= threshold)
 
-    def _threshold(self, auxiliary: np.ndarray, n_released: int, context: Context) -> float:
+    def _threshold(self, auxiliary: Records, n_released: int, context: Context) -> float:
         """The quantile of real-to-real distances for a gallery of ``n_released`` records."""
-        n = len(auxiliary)
-        if n < 2:
+        identities = np.arange(len(auxiliary)) if auxiliary.groups is None else auxiliary.groups
+        n_identities = len(np.unique(identities))
+        if n_identities < 2:
             raise NotApplicable(
                 "near_duplicate takes its threshold from distances between auxiliary records and "
-                f"needs two or more. Got {n}; raise the suite's share of auxiliary records."
+                f"needs two or more, of two or more identities. Got {len(auxiliary)} of "
+                f"{n_identities}; raise the suite's share of auxiliary records."
             )
-        shuffled = auxiliary[context.rng("near_duplicate").permutation(n)]
-        if n >= 2 * n_released:
-            distances = _nearest_in_galleries(shuffled, n_released, context.device)
-            return _unbiased_quantile(distances, self.quantile)
-        subset = shuffled[: n_released + 1]
-        distances, _ = nearest(subset, subset, device=context.device, exclude_self=True)
-        level = _adjusted_level(self.quantile, len(subset) - 1, n_released)
+        folds = _folds_of_identities(identities, context.rng("near_duplicate"))
+        distances, n_gallery = _nearest_in_next(auxiliary.flat(), folds, n_released, context.device)
+        level = _adjusted_level(self.quantile, n_gallery, n_released)
         return _unbiased_quantile(distances, level)
 
 
-def _nearest_in_galleries(records: np.ndarray, size: int, device: str) -> np.ndarray:
-    """Distances of half of the records or more to the nearest of ``size`` others.
+def _folds_of_identities(identities: np.ndarray, rng: np.random.Generator) -> list[np.ndarray]:
+    """Rows in at most ``_MOST_FOLDS`` random folds, ``[(rows,), …]``, no identity in two of them."""
+    distinct, identity = np.unique(identities, return_inverse=True)
+    n_folds = min(len(distinct), _MOST_FOLDS)
+    fold = (rng.permutation(len(distinct)) % n_folds)[identity]
+    return [np.flatnonzero(fold == f) for f in range(n_folds)]
 
-    The others are a different draw for each share of the records, so that a small release does not
-    get its threshold from where a few records happen to lie.
+
+def _nearest_in_next(
+    records: np.ndarray, folds: list[np.ndarray], n_gallery: int, device: str
+) -> tuple[np.ndarray, float]:
+    """Distance of each record to the nearest of ``n_gallery`` records of the folds after its own.
+
+    Each fold meets other records, so that the threshold for a small release does not hang on where
+    a few records happen to lie.
+
+    Returns
+    -------
+    distances : ndarray of shape (n,), float64
+        In no particular order.
+    size : float
+        Mean size of the galleries, below ``n_gallery`` where there are too few records.
     """
-    n_galleries = min(len(records) // (2 * size), _MOST_GALLERIES)
-    galleries = np.split(records[: n_galleries * size], n_galleries)
-    queries = np.array_split(records[n_galleries * size :], n_galleries)
-    pairs = zip(queries, galleries, strict=True)
-    return np.concatenate([nearest(*pair, device=device)[0][:, 0] for pair in pairs])
+    distances, sizes = [], []
+    for f, fold in enumerate(folds):
+        gallery = np.concatenate(folds[f + 1 :] + folds[:f])[:n_gallery]
+        distances.append(nearest(records[fold], records[gallery], device=device)[0][:, 0])
+        sizes.append(len(gallery))
+    return np.concatenate(distances), float(np.mean(sizes))
 
 
 def _unbiased_quantile(distances: np.ndarray, level: float) -> float:
@@ -108,7 +128,7 @@ def _unbiased_quantile(distances: np.ndarray, level: float) -> float:
     return float(np.quantile(distances, level, method="weibull"))
 
 
-def _adjusted_level(level: float, n_gallery: int, n_released: int) -> float:
+def _adjusted_level(level: float, n_gallery: float, n_released: int) -> float:
     """The level, in a gallery of ``n_gallery``, of the distance at ``level`` in ``n_released``.
 
     A record lies within t of none of n others with probability (1 − p(t))ⁿ, hence

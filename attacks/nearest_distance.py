@@ -18,7 +18,7 @@ class NearestDistance(Attack):
 
     References
     ----------
-    Chen, Yu, Zhang, Fritz (2020). GAN-Leaks. ACM CCS, section 4.2 (full black-box).
+    Chen, Yu, Zhang, Fritz (2020). GAN-Leaks. ACM CCS (the full black-box attack).
     """
 
     info: ClassVar[AttackInfo] = AttackInfo(
@@ -31,5 +31,6 @@ class NearestDistance(Attack):
 
     def run(self, view: View, candidates: Records, auxiliary: Records, context: Context) -> Scores:
         """Score every candidate; 0 is the highest score, of a record released as it is."""
+        assert view.records is not None  # granted, as info.needs asks for it
         distances, _ = nearest(candidates.flat(), view.records.flat(), device=context.device)
         return Scores(values=-distances[:, 0])

@@ -21,7 +21,7 @@ __all__ = ["nearest"]
 
 # How many neighbours beyond the k asked for are measured directly, so that rounding in the
 # expansion cannot push a true neighbour off the list.
-_SPARE = 4
+_SPARE = 2
 
 
 def nearest(

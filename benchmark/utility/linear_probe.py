@@ -39,7 +39,7 @@ class LinearProbe(Utility):
     ----------
     Di Salvo et al. (2024). arXiv:2408.00639 (the head and its training, at lr 1e-3).
     Esteban, Hyland, Rätsch (2017). Real-valued medical time series generation (TSTR).
-    arXiv:1706.02633, section 4.3.
+    arXiv:1706.02633.
     """
 
     info: ClassVar[UtilityInfo] = UtilityInfo(

@@ -1,21 +1,28 @@
 """Near duplicates: copies are flagged, and fresh records at the rate that was asked for."""
 
+from functools import partial
+
 import numpy as np
 import pytest
 
-from attacks.near_duplicate import NearDuplicate, _adjusted_level, _unbiased_quantile
+from attacks.near_duplicate import (
+    NearDuplicate,
+    _adjusted_level,
+    _folds_of_identities,
+    _unbiased_quantile,
+)
 from benchmark.contracts import Access, Context, NotApplicable, Records, View
 
 
-def _records(rows):
+def _records(rows, groups=None):
     rows = np.asarray(rows, np.float32)
-    return Records(rows, np.zeros(len(rows), np.int64))
+    return Records(rows, np.zeros(len(rows), np.int64), groups)
 
 
-def _run(release, candidates, auxiliary, **parameters):
+def _run(release, candidates, auxiliary, groups=None, **parameters):
     view = View(access=Access.RECORDS, records=_records(release))
     attack = NearDuplicate(**parameters)
-    return attack.run(view, _records(candidates), _records(auxiliary), Context(seed=0))
+    return attack.run(view, _records(candidates), _records(auxiliary, groups), Context(seed=0))
 
 
 def test_a_hand_computed_case():
@@ -49,7 +56,8 @@ def _rate_on_fresh_records(n_auxiliary, n_released, quantile, seed, dimension=4)
 
 
 @pytest.mark.parametrize(
-    ("n_auxiliary", "n_released"), [(3000, 300), (900, 300), (301, 300), (400, 300), (500, 900)]
+    ("n_auxiliary", "n_released"),
+    [(3000, 300), (900, 300), (301, 300), (400, 300), (500, 900), (500, 1)],
 )
 def test_the_rate_on_fresh_records_is_the_quantile_whatever_the_sizes(n_auxiliary, n_released):
     rates = [_rate_on_fresh_records(n_auxiliary, n_released, 0.05, seed) for seed in range(30)]
@@ -57,7 +65,33 @@ def test_the_rate_on_fresh_records_is_the_quantile_whatever_the_sizes(n_auxiliar
     # Extrapolating to a larger gallery is exact to first order in the level only.
     allowance = 0.005 if n_released > n_auxiliary else 0.002
     assert abs(np.mean(rates) - 0.05) < 4 * error + allowance
+    assert error < 0.008
+
+
+def test_other_visits_of_a_patient_do_not_lower_the_threshold():
+    rates, blind_to_identities = [], []
+    for seed in range(30):
+        rng = np.random.default_rng([7, seed])
+        visits = [np.repeat(rng.standard_normal((n, 4)), 3, axis=0) for n in (400, 100, 300)]
+        visits = [v + 0.01 * rng.standard_normal(v.shape) for v in visits]
+        groups = np.repeat(np.arange(400), 3)
+        auxiliary, release, candidates = visits
+        run = partial(_run, release, candidates, auxiliary, quantile=0.05)
+        rates.append(run(groups=groups).decisions.mean())
+        blind_to_identities.append(run().decisions.mean())
+    error = np.std(rates, ddof=1) / np.sqrt(30)
+    assert abs(np.mean(rates) - 0.05) < 4 * error + 0.002
     assert error < 0.005
+    assert np.mean(blind_to_identities) < 0.02
+
+
+@pytest.mark.parametrize("n_identities", [2, 7, 20, 33])
+def test_folds_hold_every_record_once_and_every_identity_in_one_of_them(n_identities):
+    identities = np.random.default_rng(0).permutation(np.repeat(np.arange(n_identities), 3))
+    folds = _folds_of_identities(identities, np.random.default_rng(1))
+    np.testing.assert_array_equal(np.sort(np.concatenate(folds)), np.arange(3 * n_identities))
+    assert sum(len(set(identities[fold])) for fold in folds) == n_identities
+    assert len(folds) == min(n_identities, 20)
 
 
 def test_the_level_is_adjusted_to_the_gallery_by_the_law_of_the_minimum():
@@ -78,12 +112,8 @@ def test_is_at_chance_on_fresh_records(rounds, assert_at_chance):
     assert_at_chance(aucs, [game.coins for game in rounds])
 
 
-def test_needs_two_auxiliary_records():
-    with pytest.raises(NotApplicable, match=r"needs two or more\. Got 1"):
+def test_needs_auxiliary_records_of_two_identities():
+    with pytest.raises(NotApplicable, match="Got 1 of 1;"):
         _run([[0]], [[0]], [[0]])
-
-
-@pytest.mark.parametrize("n_released", [1, 2])
-def test_a_release_of_one_or_two_records_has_a_threshold(n_released):
-    rates = [_rate_on_fresh_records(500, n_released, 0.05, seed) for seed in range(60)]
-    assert abs(np.mean(rates) - 0.05) < 4 * np.std(rates, ddof=1) / np.sqrt(60)
+    with pytest.raises(NotApplicable, match="Got 3 of 1;"):
+        _run([[0]], [[0]], [[0], [1], [2]], groups=np.full(3, 8))
