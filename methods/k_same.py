@@ -135,10 +135,9 @@ class KSame(Method):
         """Labels of the copies ``rows`` that a group releases."""
         if self.labels == "own":
             return labels[rows]
-        votes = sum(
-            np.bincount(labels[owned], minlength=labels.max() + 1) / len(owned)
-            for owned in group.owners
-        )
+        n_classes = labels.max() + 1
+        shares = [np.bincount(labels[o], minlength=n_classes) / len(o) for o in group.owners]
+        votes = np.sum(shares, axis=0)
         winners = np.flatnonzero(votes > votes.max() - 1e-9)
         return np.full(len(rows), rng.choice(winners), dtype=np.int64)
 
@@ -299,7 +298,10 @@ class _Unassigned:
         self._tie = TIE * self._squares.max() or 1.0
         self._indices = np.arange(len(points))
         self._alive = np.ones(len(points), dtype=bool)
-        self._sums = self._sums_of_distances(self._alive, self._alive) if sums else None
+        self._sums = np.zeros(len(points))
+        self._keep_sums = sums
+        if sums:
+            self._sums = self._sums_of_distances(self._alive, self._alive)
 
     def __len__(self) -> int:
         return int(np.count_nonzero(self._alive))
@@ -378,7 +380,7 @@ class _Unassigned:
     def _flush(self) -> None:
         """Forget the points that were taken out."""
         keep = self._alive
-        if self._sums is not None:
+        if self._keep_sums:
             self._sums = self._exact_sums(np.flatnonzero(keep))
         self._points, self._squares = self._points[keep], self._squares[keep]
         self._indices = self._indices[keep]

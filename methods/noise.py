@@ -101,13 +101,14 @@ class Noise(Method):
         """Release the members with noise added; see the class for the two modes."""
         values = members.flat().astype(np.float64)
         guarantee = None
-        if self.epsilon is None:
-            sigma = self.scale * values.std(axis=0)
-        else:
+        sigma: float | np.ndarray
+        if self.epsilon is not None and self.clip_norm is not None:
             centre = 0.5 if members.kind == "image" else 0.0
             values = centre + clip_rows(values - centre, self.clip_norm)
             sigma = gaussian_sigma(self.epsilon, self.delta, 2 * self.clip_norm)
-            guarantee = self._guarantee(sigma)
+            guarantee = _guarantee(self.epsilon, self.delta, self.clip_norm, sigma)
+        else:
+            sigma = (self.scale or 0.0) * values.std(axis=0)
         values += sigma * context.rng("noise").standard_normal(values.shape)
         data = _like(members, values)
         return Release(
@@ -117,20 +118,21 @@ class Noise(Method):
             notes={"noise_std": float(np.mean(sigma))},
         )
 
-    def _guarantee(self, sigma: float) -> DifferentialPrivacy:
-        return DifferentialPrivacy(
-            epsilon=self.epsilon,
-            delta=self.delta,
-            accountant="analytic Gaussian mechanism (Balle & Wang 2018)",
-            unit="record",
-            details={
-                "neighbours": "one record exchanged for another; labels and the number are public",
-                "scope": "each released row by itself; several rows of one person compose",
-                "sensitivity": 2 * self.clip_norm,
-                "noise_std": sigma,
-                "arithmetic": "floating point, not covered by the theorem",
-            },
-        )
+
+def _guarantee(epsilon: float, delta: float, clip_norm: float, sigma: float) -> DifferentialPrivacy:
+    return DifferentialPrivacy(
+        epsilon=epsilon,
+        delta=delta,
+        accountant="analytic Gaussian mechanism (Balle & Wang 2018)",
+        unit="record",
+        details={
+            "neighbours": "one record exchanged for another; labels and the number are public",
+            "scope": "each released row by itself; several rows of one person compose",
+            "sensitivity": 2 * clip_norm,
+            "noise_std": sigma,
+            "arithmetic": "floating point, not covered by the theorem",
+        },
+    )
 
 
 def _like(members: Records, values: np.ndarray) -> np.ndarray:

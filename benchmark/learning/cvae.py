@@ -120,6 +120,9 @@ class FeatureGenerator(nn.Module):
         Features are ``minimum + width · decoder(z, label)``; a width of 0 makes a feature constant.
     """
 
+    minimum: torch.Tensor
+    width: torch.Tensor
+
     def __init__(self, network: CVAENetwork, minimum: torch.Tensor, width: torch.Tensor) -> None:
         super().__init__()
         self.network = network
@@ -142,7 +145,7 @@ class FeatureGenerator(nn.Module):
 
     def encode(self, x: torch.Tensor, labels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Mean and log standard deviation of the codes of features ``x (B, D)``."""
-        width = self.width.where(self.width > 0, 1)
+        width = self.width.where(self.width > 0, torch.ones_like(self.width))
         return self.network.encode((x - self.minimum) / width, self._onehot(labels, x))
 
     def _onehot(self, labels: torch.Tensor, like: torch.Tensor) -> torch.Tensor:

@@ -9,14 +9,17 @@ import copy
 import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import TypeVar
 
 import torch
 from torch import nn
 
 __all__ = ["EarlyStopping", "batches", "build", "initialise_", "single_thread"]
 
+Network = TypeVar("Network", bound=nn.Module)
 
-def build(make: Callable[[], nn.Module], generator: torch.Generator, device: str) -> nn.Module:
+
+def build(make: Callable[[], Network], generator: torch.Generator, device: str) -> Network:
     """Construct a network without drawing from the global random state, and initialise it.
 
     Parameters
@@ -33,7 +36,7 @@ def build(make: Callable[[], nn.Module], generator: torch.Generator, device: str
     return initialise_(module.to_empty(device="cpu"), generator).to(device)
 
 
-def initialise_(module: nn.Module, generator: torch.Generator) -> nn.Module:
+def initialise_(module: Network, generator: torch.Generator) -> Network:
     """Fill all linear layers in place as torch does by default: U(−1/√fan_in, 1/√fan_in).
 
     Raises
@@ -42,18 +45,19 @@ def initialise_(module: nn.Module, generator: torch.Generator) -> nn.Module:
         Where a parameter belongs to a layer of another kind, which would stay uninitialised.
     """
     for layer in module.modules():
-        own = list(layer.parameters(recurse=False))
-        if own and not isinstance(layer, nn.Linear):
-            raise TypeError(f"can initialise nn.Linear only. Got {type(layer).__name__} instead.")
-        if own:
+        if isinstance(layer, nn.Linear):
             bound = 1 / math.sqrt(layer.in_features)
-            for parameter in own:
-                with torch.no_grad():
+            with torch.no_grad():
+                for parameter in layer.parameters(recurse=False):
                     parameter.uniform_(-bound, bound, generator=generator)
+        elif next(layer.parameters(recurse=False), None) is not None:
+            raise TypeError(f"can initialise nn.Linear only. Got {type(layer).__name__} instead.")
     return module
 
 
-def batches(n: int, size: int, generator: torch.Generator, device: str) -> Iterator[torch.Tensor]:
+def batches(
+    n: int, size: int, generator: torch.Generator, device: str | torch.device
+) -> Iterator[torch.Tensor]:
     """Indices ``(b,) int64`` of one epoch over ``n`` records in random order; the last may be small.
 
     The order is drawn on the CPU from ``generator`` and moved to ``device``.
