@@ -15,7 +15,7 @@ from scipy.stats import rankdata
 
 from benchmark.statistics.estimate import check_scores
 
-EXACT_WORK = 2e7
+EXACT_WORK = 2e6
 """Additions up to which the exact permutation distribution is computed."""
 
 

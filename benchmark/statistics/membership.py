@@ -448,19 +448,21 @@ def advantage(scores, coins, confidence=0.95):
         return unresolved(method, reason)
     false, true, _ = _called(scores, coins)
     n_members, n_nonmembers = _sizes(coins)
+    best = np.append(false[1:] > false[:-1], True) & np.append(True, true[1:] > true[:-1])
+    false, true = false[best], true[best]  # any other threshold has more false or fewer true
     difference = true / n_members - false / n_nonmembers
     harmonic = max(1, round(n_members * n_nonmembers / (n_members + n_nonmembers)))
     level = 1 - local_level(harmonic, confidence)
-    low = _difference_limits(true, false, level)[0].max()
-    high = _difference_limits(true, false, confidence)[1].max()
+    low = _difference_limits(true, n_members, false, n_nonmembers, level)[0].max()
+    high = _difference_limits(true, n_members, false, n_nonmembers, confidence)[1].max()
     return Estimate(float(difference.max()), float(max(low, 0.0)), float(min(high, 1.0)), method)
 
 
-def _difference_limits(true, false, confidence):
+def _difference_limits(true, n_members, false, n_nonmembers, confidence):
     """Hybrid limits of TPR - FPR at each threshold from the two Clopper-Pearson intervals."""
-    tpr, fpr = true / true[-1], false / false[-1]
-    tpr_low, tpr_high = clopper_pearson(true, true[-1], confidence)
-    fpr_low, fpr_high = clopper_pearson(false, false[-1], confidence)
+    tpr, fpr = true / n_members, false / n_nonmembers
+    tpr_low, tpr_high = clopper_pearson(true, n_members, confidence)
+    fpr_low, fpr_high = clopper_pearson(false, n_nonmembers, confidence)
     low = tpr - fpr - np.hypot(tpr - tpr_low, fpr_high - fpr)
     return low, tpr - fpr + np.hypot(tpr_high - tpr, fpr - fpr_low)
 

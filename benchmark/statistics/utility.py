@@ -144,7 +144,8 @@ def macro_auroc(probabilities, labels, confidence=0.95):
     half = 0.0
     if usable := variance > 0 and 0 < value < 1:
         half = ndtri(0.5 + confidence / 2) * np.sqrt(variance) / (value * (1 - value))
-    if usable and min(value, 1 - value) * counts.min() >= FEW_INVERSIONS:
+    misordered = min((1 - values) @ counts, values @ counts)  # over all classes
+    if usable and misordered >= FEW_INVERSIONS:
         low, high, method = expit(logit(value) - half), expit(logit(value) + half), "DeLong (logit)"
     else:
         low = min(expit(logit(value) - half), wide[0]) if usable else wide[0]
