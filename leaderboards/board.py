@@ -13,7 +13,7 @@ import pandas as pd
 ACCESS_ORDER = ("none", "records", "sampler", "weights", "trainer")
 """Access levels, weakest first. A level that is not listed counts as stronger than all of them."""
 
-ABSENT = ("failed", "crashed", "timeout", "out of memory", "blocked", "unavailable")
+ABSENT = ("failed", "crashed", "timeout", "out of memory", "blocked", "unavailable", "missing")
 """Statuses of a cell that should have a figure and has none."""
 
 WORST_CASE = "worst_case"
@@ -113,7 +113,7 @@ class Row:
     attacks: dict[tuple[str, str], Cell] = field(default_factory=dict)
     utilities: dict[tuple[str, str, float], Cell] = field(default_factory=dict)
     worst: dict[str, dict[str, Figure]] = field(default_factory=dict)
-    facts: dict[str, list[Figure]] = field(default_factory=dict)
+    facts: Cell = field(default_factory=Cell)
     violations: list[str] = field(default_factory=list)
     problems: list[Problem] = field(default_factory=list)
 
@@ -124,10 +124,10 @@ class Row:
 
     def fact(self, metric: str) -> Figure | None:
         """A figure of the row itself: a claim holds for all seeds (the weakest is shown), a cost is a mean."""
-        figures = [f for f in self.facts.get(metric, []) if f.known]
+        figures = [f for f in self.facts.by_seed.get(metric, []) if f.known]
         if metric in WEAKEST and figures:
             return WEAKEST[metric](figures, key=lambda f: f.value)
-        return over_seeds(figures)
+        return self.facts.figure(metric)
 
 
 @dataclass
@@ -137,6 +137,11 @@ class Column:
     attack: str
     params: str
     access: str = ""
+    label: str = ""
+
+    def called(self, name: str) -> bool:
+        """Whether a worst case that names its attack so may mean this one."""
+        return bool(name) and name in (self.attack, self.label)
 
     @property
     def key(self) -> tuple[str, str]:
@@ -224,7 +229,7 @@ def read_board(results: pd.DataFrame) -> Board:
             groups[place] = Group(*place)
         group = groups[place]
         if not record["method"]:
-            if record["status"] != "ok":
+            if record["status"] != "ok" and not record["metric"]:
                 group.problems.append(_problem(record))
             continue
         key = (*place, record["method"], record["method_params"])
@@ -235,7 +240,11 @@ def read_board(results: pd.DataFrame) -> Board:
         attack = (*place, record["attack"], record["attack_params"])
         if record["attack"] and record["attack"] != WORST_CASE:
             if attack not in columns:
-                columns[attack] = Column(record["attack"], record["attack_params"])
+                columns[attack] = Column(
+                    record["attack"],
+                    record["attack_params"],
+                    label=record.get("attack_label", ""),
+                )
                 group.columns.append(columns[attack])
             columns[attack].access = columns[attack].access or record["access"]
     levels = {level for row in rows.values() for level in row.worst}
@@ -256,7 +265,7 @@ def _file(row: Row, record: dict[str, Any]) -> None:
         where = (record["utility"], record["perturbation"], record["severity"])
         _fill(row.utilities.setdefault(where, Cell()), record)
     elif metric:
-        row.facts.setdefault(metric, []).append(figure)
+        _fill(row.facts, record)
     elif record["status"] != "ok":
         row.problems.append(_problem(record))
 

@@ -177,7 +177,7 @@ def _worst_is_sound(group: Group, worst: Figure | None) -> bool:
     """Whether there is a worst case, and some attack of its name passed its controls."""
     if worst is None or not worst.known or worst.status == "void":
         return False
-    named = [column for column in group.columns if column.attack == worst.reason]
+    named = [column for column in group.columns if column.called(worst.reason)]
     return not named or not all(group.void(column) for column in named)
 
 
@@ -188,7 +188,7 @@ def _why_unranked(group: Group, standing: Standing) -> str:
     if standing.missing:
         return "; ".join(standing.missing)
     if worst is None or not worst.known:
-        return "no attack whose control passed has a figure on this row"
+        return "no worst case: no attack whose controls passed has scores on this row"
     if not _worst_is_sound(group, worst):
         return f"its worst case rests on {worst.reason}, whose control failed"
     return ""
@@ -199,7 +199,7 @@ def verdict(group: Group, standing: Standing) -> str:
     worst = standing.worst.get(PRIVACY_METRIC)
     if standing.row.violations:
         return "violation"
-    if not _worst_is_sound(group, worst):
+    if worst is None or not _worst_is_sound(group, worst):
         return "incomplete"
     if worst.low > 0.5:
         return "leak"
@@ -212,12 +212,12 @@ def _give_ranks(ranked: list[Standing]) -> None:
     for standing, span in zip(ranked, spans, strict=True):
         standing.privacy_rank = span
     useful = [s for s in ranked if s.utility is not None and s.utility.known]
-    spans = rank_intervals(*_unzip([_bounds(s.utility) for s in useful]), higher_is_better=True)
+    utilities = [s.utility for s in useful if s.utility is not None]
+    spans = rank_intervals(*_unzip([_bounds(u) for u in utilities]), higher_is_better=True)
     for standing, span in zip(useful, spans, strict=True):
         standing.utility_rank = span
-    front = pareto_front(
-        [s.worst[PRIVACY_METRIC].value for s in useful], [s.utility.value for s in useful]
-    )
+    costs = [s.worst[PRIVACY_METRIC].value for s in useful]
+    front = pareto_front(costs, [u.value for u in utilities])
     for standing, best in zip(useful, front, strict=True):
         standing.pareto = best
 
@@ -309,7 +309,7 @@ def _record(group: Group, standing: Standing, access: str) -> dict:
         *(standing.pareto, standing.verdict),
         *(auc.reason, auc.value, auc.low, auc.high),
         *(tpr.reason if tpr.known else "", tpr.value, tpr.low, tpr.high),
-        *(epsilon.reason, epsilon.value, epsilon_ceiling(row, worst).value),
+        *(epsilon.reason, epsilon.value, epsilon_ceiling(group, row, worst).value),
         *(*chosen, utility.value, utility.low, utility.high),
         *(claim.value, (row.fact("claimed_delta") or _NOTHING).value, claim.interval),
         (row.fact("k_anonymity") or _NOTHING).value,
@@ -319,15 +319,12 @@ def _record(group: Group, standing: Standing, access: str) -> dict:
     return dict(zip(_COLUMNS, values, strict=True))
 
 
-def epsilon_ceiling(row: Row, worst: dict[str, Figure]) -> Figure:
+def epsilon_ceiling(group: Group, row: Row, worst: dict[str, Figure]) -> Figure:
     """The greatest ε that could have been certified: of the worst case, or of the attack that it names."""
     if "epsilon_ceiling" in worst:
         return worst["epsilon_ceiling"]
     named = worst.get("epsilon_lower", _NOTHING).reason
-    figures = [
-        cell.figure("epsilon_ceiling")
-        for (attack, _), cell in row.attacks.items()
-        if attack == named
-    ]
+    cells = [row.attacks[c.key] for c in group.columns if c.called(named) and c.key in row.attacks]
+    figures = [cell.figure("epsilon_ceiling") for cell in cells]
     known = [figure for figure in figures if figure is not None and figure.known]
     return max(known, key=lambda figure: figure.value) if known else _NOTHING

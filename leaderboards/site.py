@@ -36,9 +36,10 @@ def build_site(
     info : dict
         What the page says about the run; what is missing is left out.
 
-        - suite: name, description, seeds, yaml (the suite file's text);
+        - suite: name, description, seeds, confidence, yaml (the suite file's text);
         - protocol: list of {title, text}, paragraphs separated by an empty line;
-        - datasets: list of {name, as in the results; params, kind, public, licence, url, digest, n_classes, splits};
+        - datasets: list of {name, as in the results; params, kind, public, licence, url, digest, n_classes, splits,
+          known_answer (whether it serves as a control alone)};
         - methods, attacks, utilities: lists of {name, version, summary, citation, access, params};
         - controls: list of {attack, dataset, features, control, metric, required, measured, low, high, passed, looks,
           note};
@@ -98,7 +99,8 @@ def write_json(results: pd.DataFrame, info: dict[str, Any], out: Path) -> Path:
 def render(results: pd.DataFrame, curves: pd.DataFrame, info: dict[str, Any]) -> str:
     """The page as text."""
     board = read_board(results)
-    groups = views.view_groups(board, curves, info)
+    sections = views.view_groups(board, curves, info)
+    groups = [g for g in sections if not g.about.get("known_answer")]
     css, js = _asset("static/board.css"), _asset("static/board.js")
     policy = (
         f"default-src 'none'; style-src {_digest(css)}; script-src {_digest(js)}; img-src data:; "
@@ -114,6 +116,8 @@ def render(results: pd.DataFrame, curves: pd.DataFrame, info: dict[str, Any]) ->
             info=info,
             suite=info.get("suite") or {},
             groups=groups,
+            known=[g for g in sections if g.about.get("known_answer")],
+            percent=f"{100 * (info.get('suite') or {}).get('confidence', 0.95):g} %",
             levels=board.levels,
             overview=views.overview(groups) if len(groups) > 1 else [],
             verdicts=VERDICTS,

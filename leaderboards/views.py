@@ -17,9 +17,7 @@ from leaderboards.board import (
     Board,
     Cell,
     Column,
-    Figure,
     Group,
-    Problem,
     Row,
     access_rank,
     parameter_texts,
@@ -157,7 +155,9 @@ def _view_group(group, levels, styles, index, info, anchor) -> GroupView:
     chosen = utility_metric(group)
     absent, not_applicable = _problems(group, rows)
     drawn = [] if index is None else range(len(levels))
-    about = next((d for d in info.get("datasets", []) if d.get("name") == group.dataset), {})
+    about: dict[str, Any] = next(
+        (d for d in info.get("datasets", []) if d.get("name") == group.dataset), {}
+    )
     return GroupView(
         anchor=anchor,
         group=group,
@@ -209,21 +209,16 @@ def _attack_column(group: Group, column: Column, levels: list[str], info: dict) 
         else ""
     )
     if void and not why:
-        why = next(
-            (f.reason for f in _void_figures(group, column) if f.reason), "its control failed"
-        )
+        why = next(iter(_void_reasons(group, column)), "its control failed")
     params = parameter_texts(column.params) if apart else []
     return AttackColumn(column, params, column.access, beyond, void, why)
 
 
-def _void_figures(group: Group, column: Column) -> list[Figure | Problem]:
+def _void_reasons(group: Group, column: Column) -> list[str]:
+    """What the void cells below an attack give as their reason."""
     cells = [row.attacks[column.key] for row in group.rows if column.key in row.attacks]
-    return [
-        x
-        for cell in cells
-        for x in (*cell.aggregated.values(), *cell.problems)
-        if x.status == "void"
-    ]
+    reasons = [f.reason for cell in cells for f in cell.aggregated.values() if f.status == "void"]
+    return [r for r in reasons if r]
 
 
 def failed_controls(group: Group, attack: str, info: dict) -> list[dict]:
@@ -260,6 +255,8 @@ def plain(value: Any) -> str:
         return value
     if isinstance(value, dict):
         return ", ".join(f"{name} {plain(item)}" for name, item in value.items())
+    if isinstance(value, (list, tuple)):
+        return ", ".join(map(plain, value))
     return json.dumps(value, ensure_ascii=False, default=str)
 
 
@@ -274,14 +271,10 @@ def _utility_metrics(group: Group, chosen: tuple[str, str] | None) -> list[str]:
 
 def _utility_start(group: Group, chosen: tuple[str, str] | None) -> float:
     """Where the axis of the utility column starts: a tenth at or below all of its figures."""
-    found = [
-        cell.figure(metric)
-        for row in group.rows
-        for metric in _utility_metrics(group, chosen)
-        for cell in [row.utilities.get((chosen[0], "", 0.0), Cell())]
-        if metric in cell.metrics
-    ]
-    lows = [v for f in found for v in (f.value, f.low) if not math.isnan(v)]
+    key = (chosen[0] if chosen else "", "", 0.0)
+    cells = [row.utilities[key] for row in group.rows if key in row.utilities]
+    found = [cell.figure(metric) for cell in cells for metric in _utility_metrics(group, chosen)]
+    lows = [v for f in found if f is not None for v in (f.value, f.low) if not math.isnan(v)]
     return max(0.0, min(0.9, math.floor(10 * min(lows, default=0.0)) / 10))
 
 
@@ -373,10 +366,10 @@ def _roc(group: Group, rows: list[RowView], level: int, index: dict) -> Chart | 
         standing = view.views[level]
         worst = standing.worst.get("auc")
         attack = worst.reason if worst is not None and worst.known else ""
-        seeds = index.get((group.dataset, group.features, view.row.method, view.row.params, attack))
+        seeds = _curves_of(group, view.row, attack, index)
         if not seeds:
             continue
-        lines.append(charts.roc_line(view.label, view.style, _strongest(seeds), resolution))
+        lines.append(charts.roc_line(view.label, view.style, seeds, resolution))
         shown.append(view)
         notes[view.label] = attack
     if not lines:
@@ -408,25 +401,37 @@ def _resolution(group: Group) -> float:
     return 1 / min(counts) if counts else 1e-3
 
 
-def _index_curves(curves: pd.DataFrame) -> dict[tuple, dict[str, list]]:
-    """ROC points by (dataset, features, method, parameters, attack), then by attack parameters: one pair a seed."""
-    index: dict[tuple, dict[str, list]] = {}
+def _index_curves(curves: pd.DataFrame) -> dict[tuple, dict[tuple[str, str], list]]:
+    """ROC points by (dataset, features, method, parameters), then by attack and its parameters: one pair a seed."""
+    index: dict[tuple, dict[tuple[str, str], list]] = {}
     if curves is None or curves.empty:
         return index
-    names = ["dataset", "features", "method", "method_params", "attack"]
-    table = curves.assign(
-        **{name: curves[name].fillna("").astype(str) for name in names},
-        attack_params=curves.get("attack_params", pd.Series("", curves.index))
-        .fillna("")
-        .astype(str),
-    )
-    for key, part in table.groupby([*names, "attack_params", "seed"], sort=False, dropna=False):
+    names = ["dataset", "features", "method", "method_params", "attack", "attack_params"]
+    texts = {
+        name: curves.get(name, pd.Series("", curves.index)).fillna("").astype(str) for name in names
+    }
+    table = curves.assign(**texts)
+    for key, part in table.groupby([*names, "seed"], sort=False, dropna=False):
         pair = (part["fpr"].to_numpy(float), part["tpr"].to_numpy(float))
-        index.setdefault(key[:5], {}).setdefault(key[5], []).append(pair)
+        index.setdefault(key[:4], {}).setdefault(key[4:6], []).append(pair)
     return index
 
 
-def _strongest(variants: dict[str, list]) -> list:
+def _curves_of(group: Group, row: Row, name: str, index: dict) -> list:
+    """The seeds' curves of the attack that a worst case names; of the strongest, where several bear the name."""
+    here = index.get((group.dataset, group.features, row.method, row.params), {})
+    keys = {
+        key
+        for column in group.columns
+        if column.called(name)
+        for key in (column.key, (column.attack, ""))
+    }
+    exact = {column.key for column in group.columns if column.label == name}
+    found = {key: here[key] for key in (exact & here.keys() or keys & here.keys())}
+    return _strongest(found) if found else []
+
+
+def _strongest(variants: dict[tuple[str, str], list]) -> list:
     """The curves of the attack's parameters with the greatest mean area, where it took part more than once."""
     if len(variants) == 1:
         return next(iter(variants.values()))

@@ -87,7 +87,9 @@ def test_controls_come_first_and_are_not_ranked():
     assert spans(table)["a"] == (1, 1)
 
 
-@pytest.mark.parametrize("status", ["failed", "timeout", "out of memory", "crashed", "blocked"])
+@pytest.mark.parametrize(
+    "status", ["failed", "timeout", "out of memory", "crashed", "blocked", "missing"]
+)
 def test_a_row_with_a_missing_attack_is_shown_unranked_with_the_reason(status):
     gap = {"dataset": "d", "features": "pixels", "method": "b", "method_params": "{}", "seed": 1}
     table = ranked(
@@ -289,6 +291,51 @@ def test_of_claims_that_differ_between_seeds_the_weakest_counts():
         4,
         "PRV",
     ]
+
+
+def test_the_summary_over_seeds_comes_before_the_seeds():
+    base = {"dataset": "d", "features": "pixels", "method": "a", "method_params": "{}"}
+    costs = [row(**base, metric="fit_duration_s", seed=s, value=v) for s, v in ((0, 1.0), (1, 9.0))]
+    table = ranked(
+        [*release("a", (0.6, 0.55, 0.65)), *costs, row(**base, metric="fit_duration_s", value=2.0)]
+    )
+    assert table.loc["a", "fit_duration_s"] == 2.0
+
+
+def test_a_worst_case_may_name_an_attack_by_its_label():
+    # Two variants of one attack: the void one and the sound one differ in their label alone.
+    base = {
+        "dataset": "d",
+        "features": "pixels",
+        "method": "a",
+        "method_params": "{}",
+        "access": "records",
+    }
+    figure = {"metric": "auc", "value": 0.6, "ci_low": 0.55, "ci_high": 0.65}
+    near = [
+        row(
+            **base,
+            attack="near",
+            attack_params=params(k=k),
+            attack_label=f"near[k={k}]",
+            status=status,
+            **figure,
+        )
+        for k, status in ((1, "void"), (5, "ok"))
+    ]
+    ceiling = {"metric": "epsilon_ceiling", "attack": "near", "attack_label": "near[k=5]"}
+    near.append(row(**base, attack_params=params(k=5), value=4.0, **ceiling))
+    near.append(
+        row(**base, attack="worst_case", metric="epsilon_lower", value=1.0, reason="near[k=5]")
+    )
+    useful = release("a", (0.6, 0.55, 0.65))[2]
+
+    def verdict_of(worst):
+        named = row(**base, attack="worst_case", reason=worst, **figure)
+        return leaderboards.rank(frame([*near, named, useful])).iloc[0]
+
+    assert verdict_of("near[k=5]")["ranked"] and verdict_of("near[k=5]")["epsilon_ceiling"] == 4.0
+    assert not verdict_of("near[k=1]")["ranked"]
 
 
 def test_columns_that_are_not_there_are_named():

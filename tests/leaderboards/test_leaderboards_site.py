@@ -161,6 +161,45 @@ def test_a_board_of_nothing_is_still_a_page(tmp_path):
     assert json.loads((tmp_path / "leaderboard.json").read_text(encoding="utf-8"))["rows"] == []
 
 
+def test_datasets_with_known_answers_are_controls_and_no_boards(tmp_path):
+    info = make_info()
+    info["datasets"][1]["known_answer"] = True
+    page = leaderboards.build_site(make_results(), make_curves(), info, tmp_path).read_text(
+        encoding="utf-8"
+    )
+    elements = Elements(page).elements
+    assert sum(tag == "table" and a.get("class") == "board" for tag, a in elements) == 1
+    assert sum(a.get("class") == "known" for _, a in elements) == 1
+    assert 'id="overview"' not in page
+
+
+def test_the_confidence_of_the_suite_is_what_the_page_says(tmp_path):
+    info = make_info()
+    info["suite"]["confidence"] = 0.9
+    page = leaderboards.build_site(make_results(), make_curves(), info, tmp_path).read_text(
+        encoding="utf-8"
+    )
+    assert "brackets are 90 % intervals" in page and "with 95 % intervals" not in page
+
+
+def test_curves_are_found_by_the_label_and_parameters_of_the_worst_attack(tmp_path):
+    results, curves = make_results(), make_curves()
+    results["attack_label"] = results["attack"].where(
+        results["attack"].eq("worst_case"), results["attack"] + "[x]"
+    )
+    worst = results["attack"].eq("worst_case")
+    results.loc[worst, "reason"] = results.loc[worst, "reason"] + "[x]"
+    curves["attack_params"] = curves["attack"].map({"nearest_distance": '{"k": 1}'}).fillna("{}")
+    named = leaderboards.build_site(results, curves, make_info(), tmp_path).read_text(
+        encoding="utf-8"
+    )
+    plain = leaderboards.build_site(make_results(), make_curves(), make_info(), tmp_path).read_text(
+        encoding="utf-8"
+    )
+    drawn = [re.findall(r'd="([^"]{300,})"', page) for page in (named, plain)]
+    assert drawn[0] == drawn[1] and len(drawn[0]) > 20
+
+
 def test_no_access_filter_where_there_is_one_level(tmp_path):
     results = make_results()
     one = results[~((results["attack"] == "worst_case") & (results["access"] == "weights"))]
