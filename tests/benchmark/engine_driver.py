@@ -11,9 +11,9 @@ from benchmark.store import Store
 
 
 def plan(log: str) -> list:
-    """Four layers of five nodes, each of which needs two of the layer before it."""
+    """Seven layers of five nodes, each of which needs two of the layer before it."""
     layers = [[engine_cases.node("marks", log=log, name=f"0.{i}", sleep=0.04) for i in range(5)]]
-    for layer in range(1, 4):
+    for layer in range(1, 7):
         above = layers[-1]
         layers.append(
             [

@@ -66,6 +66,13 @@ def test_a_record_comes_back_as_it_was(store):
     assert on_disk["layout"] == 1
 
 
+def test_text_that_utf8_cannot_say_is_no_obstacle(store):
+    """File names and captured output may hold such characters."""
+    store.commit(record(traceback="caf\udce9", values={"file": "caf\udce9"}))
+    assert store.read(KEY).traceback == "caf?"
+    assert store.read(KEY).values == {"file": "caf?"}
+
+
 def test_reading_an_empty_folder_finds_nothing_and_makes_nothing(store):
     assert store.read(KEY) is None
     assert store.read_all() == {}
@@ -160,7 +167,12 @@ DTYPES = ["?", "u1", "i8", "f2", "f4", "f8", "c8", "U5", "S3", "M8[s]"]
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_arrays_of_every_plain_type_come_back(store, dtype):
     whole = np.arange(24).astype("i8").astype(dtype).reshape(2, 3, 4)
-    arrays = {"whole": whole, "empty": whole[:0], "scalar": whole[1, 2, 3:4].reshape(()), "a/b": whole[0]}
+    arrays = {
+        "whole": whole,
+        "empty": whole[:0],
+        "scalar": whole[1, 2, 3:4].reshape(()),
+        "a/b": whole[0],
+    }
     store.commit(record(), {"content": arrays})
     found = store.arrays(KEY, "content")
     assert found.keys() == arrays.keys()

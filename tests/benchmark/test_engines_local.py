@@ -379,6 +379,7 @@ def _read_lines(process, n):
     return [line for _, line in zip(range(n), process.stdout, strict=False)]
 
 
+@pytest.mark.slow
 def test_killed_at_five_moments_it_resumes_to_the_same_bytes_and_repeats_nothing(tmp_path):
     log, logged = tmp_path / "log", 0
     reference = tmp_path / "reference"
@@ -411,7 +412,7 @@ def test_killed_at_five_moments_it_resumes_to_the_same_bytes_and_repeats_nothing
         after = store.read_all()
         assert all(after[key] == before[key] for key in before)
         logged = len(executed)
-    assert 0 < len(after) < 20
+    assert 0 < len(after) < 35
 
     last = _drive(root, log)
     last.communicate(timeout=60)
@@ -420,7 +421,7 @@ def test_killed_at_five_moments_it_resumes_to_the_same_bytes_and_repeats_nothing
     assert not set(executed[logged:]) & set(after)
     assert _artifacts(root) == _artifacts(reference)
     wanted, found = Store(reference).read_all(), store.read_all()
-    assert len(found) == 20
+    assert len(found) == 35
     assert [(k, r.status, r.values, r.artifacts) for k, r in found.items()] == [
         (k, r.status, r.values, r.artifacts) for k, r in wanted.items()
     ]
@@ -458,6 +459,35 @@ def test_a_second_ctrl_c_does_not_leave_processes_either(tmp_path):
     process.communicate(timeout=10)
     _, alive = psutil.wait_procs(family, timeout=5)
     assert alive == []
+
+
+# ---------------------------------------------------------------- the server's memory
+
+
+JOIN = """
+import hashlib, numpy as np
+from benchmark.engines.forkserver import _join_pages
+
+def huge():
+    with open("/proc/self/smaps_rollup") as file:
+        return next(int(line.split()[1]) for line in file if line.startswith("AnonHugePages"))
+
+x = np.random.default_rng(0).integers(0, 256, 2**26, dtype=np.uint8)
+objects = [str(i) for i in range(100_000)]
+digest, before = hashlib.sha256(x).digest(), huge()
+_join_pages()
+assert hashlib.sha256(x).digest() == digest and objects == [str(i) for i in range(100_000)]
+print(huge() - before)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="huge pages are joined on Linux alone")
+def test_joining_pages_changes_no_content_and_makes_huge_ones():
+    done = subprocess.run([sys.executable, "-c", JOIN], capture_output=True, text=True, check=True)
+    release = tuple(int(part) for part in os.uname().release.split(".")[:2])
+    if release < (6, 1):
+        pytest.skip("this kernel has no MADV_COLLAPSE")
+    assert int(done.stdout) > 0  # kB; the array alone has 32 of them unless it had them before
 
 
 # ---------------------------------------------------------------- with the real preload
