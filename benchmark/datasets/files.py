@@ -112,7 +112,7 @@ class Files(Dataset):
 
 
 # Without a plain attribute here, the property of the contract would hide the field of the instance.
-Files.public = False  # type: ignore[method-assign]
+Files.public = False
 
 
 # ---------------------------------------------------------------- types and shapes
