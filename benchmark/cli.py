@@ -52,9 +52,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except LeakboardError as error:
         errors.print(f"[bold red]error:[/] {escape(str(error))}")
         raise SystemExit(2) from error
-    except KeyboardInterrupt:
-        errors.print("stopped. The same command goes on where this one ended.")
-        raise SystemExit(130) from None
 
 
 # ---------------------------------------------------------------- run
@@ -91,9 +88,13 @@ def run(
         _print_plan(loaded, _parse_only(only), root)
         return
     opened = open_run(root, loaded, _parse_only(only))
-    with _progress(opened.plan) as listener:
-        records = execute_plan(opened, jobs=jobs, device=device, rerun=rerun, on_event=listener)
-        listener.summary()
+    try:
+        with _progress(opened.plan) as listener:
+            records = execute_plan(opened, jobs=jobs, device=device, rerun=rerun, on_event=listener)
+    except KeyboardInterrupt:
+        errors.print("stopped. The same command goes on where this one ended.")
+        raise SystemExit(130) from None
+    listener.summary()
     results = write_results(opened, records)
     page = write_site(opened, records, results, root / "site")
     _print_board(results.frame)

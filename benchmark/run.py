@@ -198,7 +198,7 @@ def execute_plan(
             engine = LocalEngine(
                 run.root,
                 jobs=jobs,
-                threads=None,
+                threads=1,  # a node's bits then do not depend on how many nodes run side by side
                 device=resolve_device(device),
                 environment=environment(),
             )

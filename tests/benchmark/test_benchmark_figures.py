@@ -25,7 +25,14 @@ def test_figures_of_scores():
     one = trial(0)
     figures = trial_figures(one, 0.95)
     assert figures["auc"].value == pytest.approx(roc_auc_score(one.coins, one.scores))
-    assert set(figures) >= {"tpr@0.1", "tpr@0.01", "tpr@0.001", "advantage", "epsilon_lower", "epsilon_ceiling"}
+    assert set(figures) >= {
+        "tpr@0.1",
+        "tpr@0.01",
+        "tpr@0.001",
+        "advantage",
+        "epsilon_lower",
+        "epsilon_ceiling",
+    }
     assert not figures["tpr@0.001"].resolved
     assert "1000" in figures["tpr@0.001"].reason
     assert figures["epsilon_lower"].value <= figures["epsilon_ceiling"].value
@@ -46,7 +53,8 @@ def test_the_bound_over_seeds_is_the_best_and_pays_for_the_choice():
     trials = [trial(s, mu) for s, mu in ((0, 0.5), (1, 3.0), (2, 0.5))]
     combined = trials_figure(trials, "epsilon_lower", 0.95)
     corrected = [
-        one_run_epsilon_from_scores(t.scores, t.coins, confidence=1 - 0.05 / 3).value for t in trials
+        one_run_epsilon_from_scores(t.scores, t.coins, confidence=1 - 0.05 / 3).value
+        for t in trials
     ]
     assert combined.value == max(corrected)
     assert combined.value < trial_figure(trials[1], "epsilon_lower", 0.95).value

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from benchmark.contracts import Links, Records, Reconstructions, Scores
+from benchmark.contracts import Links, Reconstructions, Records, Scores
 from benchmark.game import (
     GameError,
     InvalidAnswer,
@@ -78,7 +78,9 @@ def test_coins_are_fair_and_independent_of_order_and_identity():
         game = draw_game(patients(60, 2), 120, 0, GameRules(candidates=80), rng(seed))
         unit_coins = game.coins[probes(game.units)]
         heads.append(unit_coins.sum())
-        by_position.append(game.coins[: len(game.coins) // 2].mean() - game.coins[len(game.coins) // 2 :].mean())
+        by_position.append(
+            game.coins[: len(game.coins) // 2].mean() - game.coins[len(game.coins) // 2 :].mean()
+        )
         by_unit.append(np.corrcoef(np.arange(len(unit_coins)), unit_coins)[0, 1])
     n = len(unit_coins)
     assert stats.binomtest(int(np.sum(heads)), 400 * n, 0.5).pvalue > 1e-3
@@ -96,7 +98,9 @@ def test_the_same_seed_deals_the_same_game_and_another_does_not():
 
 
 def test_a_pool_too_small_is_refused_with_the_sizes():
-    with pytest.raises(GameError, match=r"400 candidates \+ 200 auxiliary = 600 records, but the pool has 500"):
+    with pytest.raises(
+        GameError, match=r"400 candidates \+ 200 auxiliary = 600 records, but the pool has 500"
+    ):
         draw_game(None, 500, 0, GameRules(candidates=400, auxiliary=200), rng())
     with pytest.raises(GameError, match="no record left for"):
         draw_game(None, 100, 0, GameRules(candidates=100), rng())
@@ -140,7 +144,9 @@ def test_link_outcomes_by_hand():
     units = np.array([0, 0, 1, 1, 2, 2])
     coins = np.array([True, True, False, False, True, True])
     origin = np.array([3, 2, 1, 0])  # released rows stand for members 3 2 1 0, hence units 2 2 0 0
-    links = np.array([3, 0, 0, 0, 2, 1])  # probes are candidates 0 (→ unit 0: right), 4 (→ unit 0: wrong)
+    links = np.array(
+        [3, 0, 0, 0, 2, 1]
+    )  # probes are candidates 0 (→ unit 0: right), 4 (→ unit 0: wrong)
     assert link_outcomes(links, origin, units, coins).tolist() == [True, False]
 
 
@@ -162,9 +168,15 @@ def test_reconstructions_near_a_candidate_raise_its_score():
     ("answer", "message"),
     [
         (np.zeros(4), "must return Scores, Links or Reconstructions. Got ndarray"),
-        (Scores(values=np.zeros(3)), r"scores.values must be floating of shape \(4,\).*Got float64 \(3,\)"),
+        (
+            Scores(values=np.zeros(3)),
+            r"scores.values must be floating of shape \(4,\).*Got float64 \(3,\)",
+        ),
         (Scores(values=np.zeros(4, dtype=np.int64)), "scores.values must be floating"),
-        (Scores(values=np.array([0, np.nan, np.inf, 1.0])), "must be finite. Got NaN or infinity for 2 of 4"),
+        (
+            Scores(values=np.array([0, np.nan, np.inf, 1.0])),
+            "must be finite. Got NaN or infinity for 2 of 4",
+        ),
         (Scores(values=np.zeros(4), decisions=np.zeros(4)), "scores.decisions must be bool"),
         (Links(released=np.array([0, 1, 2, 5])), r"rows of the release, in 0 … 4"),
         (Links(released=np.array([0.0, 1, 2, 3])), "links.released must be integer"),

@@ -53,7 +53,12 @@ def test_controls_and_the_gate_are_added_once():
     plan = plan_of(methods=["identity", "cvae"])
     names = [m.name for m in plan.resolved.methods]
     assert Counter(names) == {"holdout": 1, "identity": 1, "cvae": 1}
-    assert [a.name for a in plan.resolved.attacks] == ["nearest_distance", "correlation", "linkage", "blind"]
+    assert [a.name for a in plan.resolved.attacks] == [
+        "nearest_distance",
+        "correlation",
+        "linkage",
+        "blind",
+    ]
 
 
 def test_only_keeps_the_controls():
@@ -146,11 +151,27 @@ def test_unavailable_plugins_leave_their_cells_and_a_reason():
     ("changes", "only", "message"),
     [
         ({"methods": ["k_sam"]}, None, r"suite mine: methods\.0: unknown method 'k_sam'"),
-        ({"attacks": [{"name": "linkage", "params": {"x": 1}}]}, None, r"attacks\.0: .*unknown parameter 'x'"),
-        ({"datasets": [{"name": "files", "params": {"path": "/nowhere.npz"}}]}, None, r"datasets\.0: .*/nowhere\.npz"),
-        ({"datasets": ["digits", "digits"]}, None, r"two entries are called 'digits'. Give one of them a `label:`"),
+        (
+            {"attacks": [{"name": "linkage", "params": {"x": 1}}]},
+            None,
+            r"attacks\.0: .*unknown parameter 'x'",
+        ),
+        (
+            {"datasets": [{"name": "files", "params": {"path": "/nowhere.npz"}}]},
+            None,
+            r"datasets\.0: .*/nowhere\.npz",
+        ),
+        (
+            {"datasets": ["digits", "digits"]},
+            None,
+            r"two entries are called 'digits'. Give one of them a `label:`",
+        ),
         ({"methods": ["noise", "noise"]}, None, r"methods: noise is listed twice"),
-        ({"methods": [{"name": "cvae", "space": "image"}]}, None, r"methods\.0: 'cvae' does not work on image"),
+        (
+            {"methods": [{"name": "cvae", "space": "image"}]},
+            None,
+            r"methods\.0: 'cvae' does not work on image",
+        ),
         (
             {"datasets": [{"name": "gaussian", "features": ["pixels"]}]},
             None,

@@ -52,7 +52,7 @@ def test_a_plugin_that_cannot_be_imported_is_listed_with_the_reason():
     registry = Registry([point("gone", "no_such_module:Thing")])
     (entry,) = registry.entries()
     assert "no_such_module" in entry.reason
-    with pytest.raises(Unavailable, match="method 'gone'.*No module named 'no_such_module'"):
+    with pytest.raises(Unavailable, match=r"method 'gone'.*No module named 'no_such_module'"):
         registry.make("methods", "gone")
 
 
@@ -71,7 +71,9 @@ def test_what_is_no_plugin_says_why(value, reason):
 
 def test_a_name_clash_names_both_sides():
     points = [point("x", "methods.controls:Identity"), point("x", "methods.controls:Holdout")]
-    with pytest.raises(RegistryError, match=r"methods\.controls:Identity.*methods\.controls:Holdout"):
+    with pytest.raises(
+        RegistryError, match=r"methods\.controls:Identity.*methods\.controls:Holdout"
+    ):
         Registry(points)
 
 

@@ -21,7 +21,10 @@ def test_built_in_suites_are_valid_and_called_as_their_file(name):
 
 
 def test_strings_numbers_and_grids_are_short_for_the_long_form(tmp_path):
-    text = MINIMAL + "methods:\n  - noise\n  - name: k_same\n    params: {label_aware: true}\n    grid: {k: [2, 5]}\n"
+    text = (
+        MINIMAL
+        + "methods:\n  - noise\n  - name: k_same\n    params: {label_aware: true}\n    grid: {k: [2, 5]}\n"
+    )
     suite = load_suite(write(tmp_path, text))
     assert suite.seeds == [0, 1]
     assert suite.datasets[0].name == "digits"
@@ -44,15 +47,24 @@ def test_with_seeds():
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        (MINIMAL + "mehtods: []\n", r"mehtods: unknown key\. Did you mean 'methods'\?.*Allowed: name,"),
+        (
+            MINIMAL + "mehtods: []\n",
+            r"mehtods: unknown key\. Did you mean 'methods'\?.*Allowed: name,",
+        ),
         ("seeds: 1\ndatasets: [digits]\n", r"name: missing"),
         ("name: mine\nseeds: 0\ndatasets: [digits]\n", r"seeds: .*at least 1.*Got 0"),
-        ("name: mine\nseeds: [1, -1]\ndatasets: [digits]\n", r"seeds\.1: .*greater than or equal to 0"),
+        (
+            "name: mine\nseeds: [1, -1]\ndatasets: [digits]\n",
+            r"seeds\.1: .*greater than or equal to 0",
+        ),
         ("name: mine\nseeds: true\ndatasets: [digits]\n", r"seeds: .*Got True"),
         ("name: mine\nseeds: 1\ndatasets: []\n", r"datasets: .*at least 1"),
         ("name: Mine!\nseeds: 1\ndatasets: [digits]\n", r"name: .*pattern.*Got 'Mine!'"),
         (MINIMAL + "name: again\n", r"key 'name' is given twice"),
-        (MINIMAL + "methods:\n  - {name: k_same, parms: {k: 2}}\n", r"parms: unknown key\. Did you mean 'params'"),
+        (
+            MINIMAL + "methods:\n  - {name: k_same, parms: {k: 2}}\n",
+            r"parms: unknown key\. Did you mean 'params'",
+        ),
         (MINIMAL + "confidence: 1.5\n", r"confidence: .*less than 1.*Got 1\.5"),
         (
             "name: mine\nseeds: 1\ndatasets:\n  - {name: digits, game: {candidates: many}}\n",

@@ -1,0 +1,59 @@
+"""One small real run, made once, that the end-to-end tests look at."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+SUITE = """\
+name: small
+description: Digits with few candidates; for tests.
+seeds: 2
+datasets:
+  - name: digits
+    game: {candidates: 300, auxiliary: 300, holdout: 200, validation: 60, test: 200}
+methods:
+  - gaussian_mean
+  - {name: k_same, params: {k: 4}}
+  - {name: noise, params: {scale: 0.3}}
+attacks: [nearest_distance, near_duplicate, linkage]
+utilities: [linear_probe]
+perturbations: [{name: gaussian_noise, severities: [2]}]
+"""
+
+
+def leakboard(*arguments, check=None, **more):
+    """Run the command line as a user does; asserts the exit status where ``check`` gives one."""
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(more.pop("path", []))}
+    done = subprocess.run(
+        [sys.executable, "-m", "benchmark", *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        env=environment,
+        timeout=600,
+        **more,
+    )
+    if check is not None:
+        assert done.returncode == check, done.stdout[-3000:] + done.stderr[-3000:]
+    return done
+
+
+@pytest.fixture(scope="session")
+def cli():
+    return leakboard
+
+
+@pytest.fixture(scope="session")
+def small_suite(tmp_path_factory):
+    path = tmp_path_factory.mktemp("suite") / "small.yaml"
+    path.write_text(SUITE)
+    return path
+
+
+@pytest.fixture(scope="session")
+def small_run(small_suite, tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("runs") / "small"
+    leakboard("run", "--suite", small_suite, "--out", folder, check=0)
+    return folder

@@ -1,0 +1,250 @@
+"""A suite runs to a board from one command; running it again does nothing; what is bad is refused."""
+
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+import yaml
+
+REQUIRED = ["suite", "dataset", "features", "method", "method_params", "access", "attack", "attack_params", "utility", "perturbation", "severity", "seed", "metric", "value", "ci_low", "ci_high", "ci_method", "n_members", "n_nonmembers", "status", "reason", "duration_s"]
+
+
+@pytest.fixture(scope="module")
+def results(small_run):
+    return pd.read_parquet(small_run / "results.parquet")
+
+
+def figure(results, metric, seed=None, **where):
+    rows = results[results["metric"] == metric]
+    rows = rows[rows["seed"].isna()] if seed is None else rows[rows["seed"] == seed]
+    for column, value in where.items():
+        rows = rows[rows[column] == value]
+    (row,) = rows.to_dict("records")
+    return row
+
+
+def test_the_run_folder_holds_all_that_it_should(small_run):
+    assert {"records", "artifacts", "results.parquet", "site", "run.json"} <= {
+        p.name for p in small_run.iterdir()
+    }
+    assert (small_run / "site" / "index.html").stat().st_size > 10_000
+    table = json.loads((small_run / "site" / "leaderboard.json").read_text())
+    assert "k_same" in json.dumps(table)
+
+
+def test_the_results_are_tidy(results):
+    assert set(REQUIRED) <= set(results.columns)
+    assert set(results["status"]) == {"ok", "not applicable"}
+    keys = [
+        "dataset",
+        "features",
+        "method_label",
+        "attack_label",
+        "access",
+        "utility",
+        "perturbation",
+    ]
+    keys += ["severity", "seed", "metric", "key"]
+    assert not results[results["metric"] != ""].duplicated(keys).any()
+    known = results["ci_low"].notna() & results["ci_high"].notna()
+    ordered = results["ci_low"].le(results["value"] + 1e-9) & results["value"].le(
+        results["ci_high"] + 1e-9
+    )
+    assert ordered[known].all()
+
+
+def test_controls_read_as_they_must(results):
+    at_home = {"attack": "nearest_distance", "dataset": "digits"}
+    assert figure(results, "auc", method="identity", **at_home)["value"] >= 0.99
+    holdout = figure(results, "auc", method="holdout", **at_home)
+    assert holdout["ci_low"] < 0.5 < holdout["ci_high"]
+    flags = figure(results, "flag_rate_members", method="identity", attack="near_duplicate")
+    assert flags["value"] >= 0.99
+    assert figure(results, "reidentification_rate", method="identity")["value"] == 1.0
+    assert figure(results, "relative_accuracy", method="identity", severity=0)["value"] == 1.0
+
+
+def test_k_same_keeps_its_bound(results):
+    rate = figure(results, "reidentification_rate", method="k_same")
+    bound = figure(results, "reidentification_bound", method="k_same")
+    assert bound["value"] == 0.25
+    assert rate["ci_low"] <= 0.25
+    assert not (results["metric"] == "violation").any()
+
+
+def test_the_worst_case_is_the_largest_and_wider(results):
+    worst = figure(results, "auc", method="noise", attack="worst_case")
+    singles = results[
+        (results["metric"] == "auc")
+        & results["seed"].isna()
+        & (results["method"] == "noise")
+        & (results["attack"] != "worst_case")
+    ]
+    assert worst["value"] == pytest.approx(singles["value"].max())
+    assert worst["reason"] in set(singles["attack_label"])
+    named = singles[singles["attack_label"] == worst["reason"]].iloc[0]
+    assert worst["ci_low"] <= named["ci_low"]
+    assert worst["ci_high"] >= named["ci_high"]
+
+
+def test_noise_on_test_features_costs_accuracy(results):
+    clean = figure(results, "accuracy", method="identity", perturbation="", severity=0)
+    noisy = figure(
+        results, "accuracy", method="identity", perturbation="gaussian_noise", severity=2
+    )
+    assert noisy["value"] < clean["value"]
+
+
+def test_a_second_run_executes_nothing_and_gives_the_same(cli, small_suite, small_run, results):
+    before = {p: p.stat().st_mtime_ns for p in (small_run / "records").iterdir()}
+    done = cli("run", "--suite", small_suite, "--out", small_run, check=0)
+    assert " 0 executed, 0 failed" in done.stdout
+    assert {p: p.stat().st_mtime_ns for p in (small_run / "records").iterdir()} == before
+    pd.testing.assert_frame_equal(pd.read_parquet(small_run / "results.parquet"), results)
+
+
+def test_scores_do_not_depend_on_the_number_of_jobs(cli, small_suite, small_run, tmp_path):
+    only = ["--only", "method=k_same", "--only", "attack=nearest_distance"]
+    cli("run", "--suite", small_suite, "--out", tmp_path / "r", "--jobs", 1, *only, check=0)
+    names = [p.name for p in (tmp_path / "r" / "artifacts").iterdir()]
+    compared = 0
+    for name in names:
+        for file in (tmp_path / "r" / "artifacts" / name).iterdir():
+            assert file.read_bytes() == (small_run / "artifacts" / name / file.name).read_bytes()
+            compared += 1
+    assert compared > 20
+
+
+def test_seeds_add_to_a_run(cli, small_suite, small_run):
+    done = cli(
+        "run", "--suite", small_suite, "--out", small_run, "--seeds", 3, "--dry-run", check=0
+    )
+    rows = {line.split()[0]: line.split()[1:] for line in done.stdout.splitlines() if line.strip()}
+    assert rows["dataset"][1] == "0"
+    assert rows["fit"] == ["15", "5"]
+
+
+# ---------------------------------------------------------------- looking
+
+
+def test_list_names_plugins_and_suites(cli):
+    rows = json.loads(cli("list", "--json", check=0).stdout)
+    names = {(r["kind"], r["name"]) for r in rows}
+    assert {("methods", "cvae"), ("attacks", "blind"), ("suites", "quick")} <= names
+    (k_same,) = [r for r in rows if r["name"] == "k_same"]
+    assert "k" in k_same["parameters"]
+
+
+def test_status_show_plan_report_and_compare(cli, small_suite, small_run, tmp_path):
+    assert "attack" in cli("status", small_run, check=0).stdout
+    nodes = json.loads(cli("plan", "--suite", small_suite, "--json", check=0).stdout)
+    fit = next(n for n in nodes if n["label"].startswith("fit k_same"))
+    shown = cli("show", small_run, fit["key"][:10], check=0).stdout
+    assert '"k": 4' in shown
+    cli("report", small_run, "--out", tmp_path / "site", check=0)
+    assert (tmp_path / "site" / "index.html").is_file()
+    compared = cli("compare", small_run, small_run, check=0).stdout
+    assert "differs" not in compared
+    assert "k_same(k=4)" in compared
+
+
+# ---------------------------------------------------------------- refusing
+
+
+def refused(cli, *arguments):
+    done = cli(*arguments, check=2)
+    assert "Traceback" not in done.stderr
+    assert len(done.stderr.splitlines()) < 24
+    return " ".join(done.stderr.split())
+
+
+def suite_with(tmp_path, **changes):
+    suite = {"name": "mine", "seeds": 1, "datasets": ["digits"], **changes}
+    path = tmp_path / "mine.yaml"
+    path.write_text(yaml.safe_dump(suite))
+    return path
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"methods": ["k_sam"]}, "Did you mean 'k_same'?"),
+        ({"methods": [{"name": "k_same", "params": {"k": "five"}}]}, "parameter 'k'"),
+        ({"datasets": [{"name": "fashion_mnist", "params": {"root": "/nowhere"}}]}, "/nowhere"),
+        ({"datasets": [{"name": "files", "params": {"path": "/nowhere.npz"}}]}, "/nowhere.npz"),
+    ],
+)
+def test_bad_suites_are_refused_and_nothing_is_written(cli, tmp_path, changes, message):
+    out = tmp_path / "out"
+    assert message in refused(cli, "run", "--suite", suite_with(tmp_path, **changes), "--out", out)
+    assert not out.exists()
+
+
+def test_a_folder_with_something_else_is_left_alone(cli, small_suite, small_run, tmp_path):
+    (tmp_path / "precious.txt").write_text("keep")
+    assert "holds no run" in refused(cli, "run", "--suite", small_suite, "--out", tmp_path)
+    assert [p.name for p in tmp_path.iterdir()] == ["precious.txt"]
+    other = suite_with(tmp_path)
+    before = (small_run / "run.json").read_bytes()
+    assert "holds a run of suite 'small'" in refused(
+        cli, "run", "--suite", other, "--out", small_run
+    )
+    assert (small_run / "run.json").read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["run", "--suite", "quik"], "Did you mean 'quick'?"),
+        (["run", "--suite", "quick", "--only", "cvae"], "method=NAME"),
+        (["run", "--suite", "quick", "--only", "method=cvea"], "matches nothing"),
+        (["run", "--suite", "quick", "--device", "gpu"], "auto, cpu, cuda"),
+        (["run", "--suite", "quick", "--rerun", "some"], "failed, all"),
+        (["run", "--suite", "quick", "--seeds", "0"], "seeds"),
+        (["list", "method"], "methods"),
+        (["status", "/nowhere"], "no run in /nowhere"),
+    ],
+)
+def test_bad_usage_is_refused(cli, tmp_path, arguments, message):
+    assert message in refused(cli, *arguments)
+
+
+def bad_npz(path, name):
+    rng = np.random.default_rng(0)
+    good = {
+        "features": rng.normal(size=(60, 4)).astype(np.float32),
+        "labels": np.arange(60) % 2,
+        "classes": np.array(["a", "b"]),
+    }
+    bad = {
+        "objects": {"features": np.array([{}] * 60, dtype=object)},
+        "nan": {
+            "features": np.where(np.arange(240).reshape(60, 4) == 17, np.nan, good["features"])
+        },
+        "shape": {"features": good["features"][:, 0]},
+        "lengths": {"labels": good["labels"][:50]},
+        "empty_class": {"classes": np.array(["a", "b", "c"])},
+    }
+    np.savez(path, **{**good, **bad[name]})
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("objects", "object"),
+        ("nan", "NaN"),
+        ("shape", "shape"),
+        ("lengths", "50"),
+        ("empty_class", "c"),
+    ],
+)
+def test_bad_files_are_refused_with_status_2(cli, tmp_path, name, message):
+    bad_npz(tmp_path / "bad.npz", name)
+    suite = suite_with(
+        tmp_path, datasets=[{"name": "files", "params": {"path": str(tmp_path / "bad.npz")}}]
+    )
+    text = refused(cli, "run", "--suite", suite, "--out", tmp_path / "out")
+    assert "bad.npz" in text
+    assert message in text
+    assert not (tmp_path / "out").exists()
