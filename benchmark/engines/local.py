@@ -111,7 +111,9 @@ class LocalEngine:
             return
         with _empty_folder(self.root / "tmp") as scratch:
             try:
-                _Run(self, schedule, store, scratch, on_event).work(len(nodes) - len(done))
+                _Run(self, schedule, store, scratch, on_event).work(
+                    sum(n.key not in done for n in nodes)
+                )
             finally:
                 store.sweep()
 
