@@ -55,6 +55,7 @@ class Files(Dataset):
         summary="Your own records: an .npz file, or a folder of images per class",
         licence="as stated by whoever runs it",
         public=False,
+        places=frozenset({"path"}),
     )
     path: str = Field(min_length=1, description="an .npz file, or a folder of images per class")
     public: bool = Field(False, description="whether pictures of the records may be shown")
@@ -278,7 +279,7 @@ def _data(path: Path, key: str, data: np.ndarray) -> np.ndarray:
     if bad.any():
         raise InvalidRecords(
             f"{path}: key {key!r} has NaN, infinity or a value beyond float32 in {int(bad.sum())} of "
-            f"{len(bad)} records, the first at row {int(np.argmax(bad))}. Allowed: finite values."
+            f"{len(features)} records, the first at row {int(np.argmax(bad))}. Allowed: finite values."
         )
     return features
 

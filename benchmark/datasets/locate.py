@@ -8,7 +8,7 @@ import os
 from collections.abc import Iterable
 from functools import lru_cache
 from pathlib import Path
-from typing import BinaryIO, cast
+from typing import Any, cast
 
 __all__ = ["data_root", "digest_files", "sha256_file"]
 
@@ -47,4 +47,4 @@ def sha256_file(path: Path) -> str:
 @lru_cache(maxsize=4096)
 def _sha256(path: Path, compressed: bool, size: int, mtime_ns: int) -> str:
     with gzip.open(path) if compressed else path.open("rb") as file:
-        return hashlib.file_digest(cast(BinaryIO, file), "sha256").hexdigest()
+        return hashlib.file_digest(cast(Any, file), "sha256").hexdigest()

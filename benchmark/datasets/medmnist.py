@@ -159,6 +159,7 @@ class MedMNIST(Dataset):
         licence="CC BY 4.0; dermamnist: CC BY-NC 4.0",
         public=True,
         url="https://medmnist.com",
+        places=frozenset({"root", "download"}),
     )
     flag: str = Field(description=f"one of {', '.join(FLAGS)}")
     size: int = Field(28, description="side of the images in pixels: 28, 64, 128 or 224")

@@ -36,6 +36,8 @@ __all__ = ["CIFAR10", "STL10", "FashionMNIST"]
 DEBIAN_FASHION_MNIST = "/usr/share/datasets/fashion-mnist"
 """Where Debian's package dataset-fashion-mnist puts its files."""
 
+PLACES = frozenset({"root", "download"})
+
 
 class _TorchvisionDataset(Dataset):
     """Files of fixed names in one folder, a training split (the pool) and a test split."""
@@ -135,6 +137,7 @@ class FashionMNIST(_TorchvisionDataset):
         licence="MIT",
         public=True,
         url="https://github.com/zalandoresearch/fashion-mnist",
+        places=PLACES,
     )
     names: ClassVar[tuple[str, ...]] = (
         "train-images-idx3-ubyte",
@@ -195,6 +198,7 @@ class CIFAR10(_TorchvisionDataset):
         licence="none stated; free for research",
         public=True,
         url="https://www.cs.toronto.edu/~kriz/cifar.html",
+        places=PLACES,
     )
     names: ClassVar[tuple[str, ...]] = (
         *(f"data_batch_{i}" for i in range(1, 6)),
@@ -240,6 +244,7 @@ class STL10(_TorchvisionDataset):
         licence="none stated; images from ImageNet",
         public=True,
         url="https://cs.stanford.edu/~acoates/stl10/",
+        places=PLACES,
     )
     names: ClassVar[tuple[str, ...]] = (
         "train_X.bin",

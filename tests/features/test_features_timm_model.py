@@ -6,7 +6,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from pydantic import ValidationError
 
 from benchmark.contracts import Context, InvalidRecords, Unavailable
 from benchmark.features.timm_model import TimmModel
@@ -133,6 +132,7 @@ def test_a_checkpoint_of_another_model_is_refused_rather_than_half_loaded(tmp_pa
         TimmModel(model=CNN, checkpoint=str(tmp_path / "short.pth")).extract(images, CONTEXT)
 
 
+@pytest.mark.filterwarnings("ignore:Detected pickle protocol")
 def test_a_checkpoint_is_never_unpickled(tmp_path, images):
     marker = tmp_path / "executed"
 
@@ -150,14 +150,14 @@ def test_a_checkpoint_is_never_unpickled(tmp_path, images):
     assert not marker.exists()
 
 
-def test_the_digest_of_the_checkpoint_is_held(tmp_path, images):
+def test_fingerprint_is_the_digest_of_the_checkpoint(tmp_path):
     path = checkpoint_of(network(VIT), tmp_path / "weights.safetensors")
     digest = hashlib.sha256(Path(path).read_bytes()).hexdigest()
-    TimmModel(model=VIT, checkpoint=path, checkpoint_sha256=digest).extract(images, CONTEXT)
-    with pytest.raises(InvalidRecords, match=f"has the SHA-256 {digest}"):
-        TimmModel(model=VIT, checkpoint=path, checkpoint_sha256="0" * 64).extract(images, CONTEXT)
-    with pytest.raises(ValidationError, match="checkpoint_sha256"):
-        TimmModel(model=VIT, checkpoint=path, checkpoint_sha256="beef")
+    assert TimmModel(model=VIT, checkpoint=path).fingerprint() == digest
+    assert TimmModel(model=VIT).fingerprint() == ""
+    assert TimmModel.info.places == {"checkpoint"}
+    with pytest.raises(Unavailable, match=r"absent.pth is not a file"):
+        TimmModel(model=VIT, checkpoint=str(tmp_path / "absent.pth")).fingerprint()
 
 
 @pytest.mark.parametrize(
