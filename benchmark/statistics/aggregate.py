@@ -179,6 +179,7 @@ def worst_case(names, interval_at, confidence=0.95):
 
     Examples
     --------
+    >>> from benchmark.statistics import proportion
     >>> right = {"a": 60, "b": 80}
     >>> worst = worst_case(right, lambda name, level: proportion(right[name], 100, level))
     >>> worst.name, worst.estimate.value
