@@ -6,7 +6,6 @@ Exit status: 0 all well, 1 some nodes failed, 2 bad usage or input, 130 stopped 
 from __future__ import annotations
 
 import json
-import sys
 import time
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -555,7 +554,3 @@ def _print_controls(verdicts: Sequence[Any]) -> None:
             f"  [red]void[/] {escape(f'{name} on {v.dataset}/{v.features}: {v.reason}')}",
             highlight=False,
         )
-
-
-if __name__ == "__main__":
-    sys.exit(main())

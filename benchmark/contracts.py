@@ -158,8 +158,7 @@ class Records:
             and self.data.dtype == other.data.dtype
             and np.array_equal(self.data, other.data)
             and np.array_equal(self.labels, other.labels)
-            and (self.groups is None) == (other.groups is None)
-            and (self.groups is None or np.array_equal(self.groups, other.groups))
+            and _equal(self.groups, other.groups)
         )
 
     def take(self, index: np.ndarray) -> Records:
@@ -185,6 +184,12 @@ class Records:
                 h.update(f"{array.dtype.str}{array.shape}".encode())
                 h.update(np.ascontiguousarray(array).tobytes())
         return h.hexdigest()
+
+
+def _equal(a: np.ndarray | None, b: np.ndarray | None) -> bool:
+    if a is None or b is None:
+        return a is b
+    return np.array_equal(a, b)
 
 
 def _check_data(data: np.ndarray) -> None:

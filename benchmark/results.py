@@ -357,11 +357,11 @@ class _Collector:
     def _violations(self, attacked: Sequence[tuple[Sequence[Cell], Run]]) -> None:
         """A row for each claim that the attacks refute."""
         claims = [(c, r, self._guarantee(c)) for cells, r in attacked for c in cells]
-        tests = [
-            (c, r.trials[c.seed], g)
-            for c, r, g in claims
-            if g is not None and isinstance(r.trials[c.seed], Trial)
-        ]
+        tests = []
+        for cell, run, claim in claims:
+            trial = run.trials[cell.seed]
+            if claim is not None and isinstance(trial, Trial):
+                tests.append((cell, trial, claim))
         if not tests:
             return
         confidence = 1 - VIOLATION_ERROR / len(tests)

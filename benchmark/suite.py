@@ -1,9 +1,9 @@
 """Suite files: what to run, in one YAML file that is validated before anything runs.
 
-A plugin is named by a string or by a mapping with ``name`` and, where wanted, ``params`` (fixed values), ``grid`` (lists
-of values, all combinations of which are run) and ``space`` (``image`` or ``feature``, the records it is to work on). A
-dataset's entry also says which ``features`` it is looked at in, how large the ``game`` is, and which ``subset`` of a
-large dataset to use.
+A plugin is named by a string or by a mapping with ``name`` and, where wanted, ``params`` (fixed values), ``grid``
+(lists of values, all combinations of which are run) and ``space`` (``image`` or ``feature``, the records it is to work
+on). A dataset's entry also says which ``features`` it is looked at in, how large the ``game`` is, and which ``subset``
+of a large dataset to use.
 """
 
 from __future__ import annotations
@@ -72,18 +72,18 @@ class GameRules(_Model):
     identities are drawn until the size is reached.
     """
 
-    candidates: int | None = Field(None, ge=8)
-    auxiliary: int | None = Field(None, ge=2)
-    holdout: int | None = Field(None, ge=2)
-    validation: int | None = Field(None, ge=1)
-    test: int | None = Field(None, ge=2)
+    candidates: int | None = Field(default=None, ge=8)
+    auxiliary: int | None = Field(default=None, ge=2)
+    holdout: int | None = Field(default=None, ge=2)
+    validation: int | None = Field(default=None, ge=1)
+    test: int | None = Field(default=None, ge=2)
 
 
 class Subset(_Model):
     """How many records of a large dataset to use, drawn at random (whole identities where there are any)."""
 
-    pool: int | None = Field(None, ge=16)
-    test: int | None = Field(None, ge=2)
+    pool: int | None = Field(default=None, ge=16)
+    test: int | None = Field(default=None, ge=2)
 
 
 Entry = Annotated[PluginEntry, BeforeValidator(_named)]
@@ -103,8 +103,8 @@ class DatasetEntry(_Model):
 class Limits(_Model):
     """Limits of every node, in place of what the plugins ask for."""
 
-    time_s: float | None = Field(None, gt=0)
-    memory_mb: int | None = Field(None, ge=64)
+    time_s: float | None = Field(default=None, gt=0)
+    memory_mb: int | None = Field(default=None, ge=64)
 
 
 def _seeds(value: Any) -> Any:
@@ -130,7 +130,7 @@ class Suite(_Model):
     utilities: list[Entry] = []
     perturbations: list[Annotated[PerturbationEntry, BeforeValidator(_named)]] = []
     game: GameRules = GameRules()
-    confidence: float = Field(0.95, gt=0.5, lt=1)
+    confidence: float = Field(default=0.95, gt=0.5, lt=1)
     limits: Limits = Limits()
 
     def with_seeds(self, n: int) -> Suite:

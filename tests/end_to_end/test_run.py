@@ -7,10 +7,30 @@ import pandas as pd
 import pytest
 import yaml
 
-REQUIRED = set("""
-suite dataset features method method_params access attack attack_params utility perturbation severity
-seed metric value ci_low ci_high ci_method n_members n_nonmembers status reason duration_s
-""".split())
+REQUIRED = {
+    "suite",
+    "dataset",
+    "features",
+    "method",
+    "method_params",
+    "access",
+    "attack",
+    "attack_params",
+    "utility",
+    "perturbation",
+    "severity",
+    "seed",
+    "metric",
+    "value",
+    "ci_low",
+    "ci_high",
+    "ci_method",
+    "n_members",
+    "n_nonmembers",
+    "status",
+    "reason",
+    "duration_s",
+}
 
 
 @pytest.fixture(scope="module")
