@@ -10,6 +10,7 @@ import pytest
 from PIL import Image
 from pydantic import ValidationError
 
+from benchmark.conformance import checks_for
 from benchmark.contracts import Context, DatasetMissing, InvalidRecords
 from benchmark.datasets.files import Files
 
@@ -75,6 +76,13 @@ def test_features_with_everything(tmp_path, dtype):
     np.testing.assert_array_equal(content.test.labels, [2, 0])
     assert content.classes == ("cat", "dog", "emu")
     assert content.pool.extractor == content.test.extractor == "native"
+
+
+def test_conformance(tmp_path):
+    scratch = tmp_path / "scratch"
+    scratch.mkdir()
+    for check in checks_for(Files(path=saved(tmp_path, image_arrays()))):
+        check(scratch)
 
 
 def test_who_runs_it_says_whether_it_is_public_and_under_which_licence(tmp_path):

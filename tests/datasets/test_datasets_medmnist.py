@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from pydantic import ValidationError
 
+from benchmark.conformance import checks_for
 from benchmark.contracts import Context, DatasetMissing, InvalidRecords, Unavailable
 from benchmark.datasets import medmnist as module
 from benchmark.datasets.medmnist import FLAGS, Flag, MedMNIST
@@ -51,6 +52,14 @@ def test_gray_images_get_a_channel_and_sizes_are_in_the_name(tmp_path, small):
     content = dataset.load(Context(seed=0))
     assert content.pool.data.shape == (10, 64, 64, 1)
     np.testing.assert_array_equal(content.test.data[..., 0], made["test_images"])
+
+
+def test_conformance(tmp_path, small):
+    np.savez(tmp_path / "pathmnist.npz", **arrays())
+    scratch = tmp_path / "scratch"
+    scratch.mkdir()
+    for check in checks_for(MedMNIST(flag="pathmnist", root=str(tmp_path))):
+        check(scratch)
 
 
 def test_fingerprint_follows_the_content(tmp_path, small):

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from benchmark.conformance import checks_for
 from benchmark.contracts import Context, DatasetMissing, InvalidRecords
 from benchmark.datasets import vision
 from benchmark.datasets.vision import CIFAR10, STL10, FashionMNIST
@@ -158,6 +159,12 @@ def test_fashion_mnist_real_files_agree_with_a_reader_of_our_own(context):
     assert content.pool.labels[:5].tolist() == [9, 0, 0, 3, 0]
 
 
+def test_fashion_mnist_conforms(tmp_path, context, clothes):
+    write_clothes(tmp_path, clothes, compressed=True)
+    for check in checks_for(FashionMNIST(root=str(tmp_path))):
+        check(context.scratch)
+
+
 # ---------------------------------------------------------------- CIFAR-10
 
 
@@ -199,6 +206,11 @@ def test_cifar10_reads_batches_in_order(cifar_root):
     np.testing.assert_array_equal(content.pool.labels, np.tile(np.arange(10), 5))
 
 
+def test_cifar10_conforms(cifar_root, context):
+    for check in checks_for(CIFAR10(root=str(cifar_root))):
+        check(context.scratch)
+
+
 def test_cifar10_refuses_a_pickle_with_the_wrong_sum_without_loading_it(cifar_root):
     path = cifar_root / "cifar-10-batches-py/data_batch_3"
     marker = cifar_root / "executed"
@@ -224,7 +236,7 @@ def test_missing_files_are_named(tmp_path, plugin, missing):
 # ---------------------------------------------------------------- STL-10
 
 
-def test_stl10_needs_the_labelled_files_only(tmp_path, monkeypatch):
+def test_stl10_needs_the_labelled_files_only(tmp_path, monkeypatch, context):
     from torchvision import datasets
 
     folder = tmp_path / "stl10_binary"
@@ -252,6 +264,8 @@ def test_stl10_needs_the_labelled_files_only(tmp_path, monkeypatch):
     assert content.pool.data[4, 11, 70, 1] == images[4, 1, 70, 11]
     assert content.classes == tuple(f"class {i}" for i in range(10))
 
+    for check in checks_for(STL10(root=str(tmp_path))):
+        check(context.scratch)
     before = STL10(root=str(tmp_path)).fingerprint()
     write("train_X.bin", images[::-1].tobytes())
     assert STL10(root=str(tmp_path)).fingerprint() != before

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from benchmark.conformance import checks_for
 from benchmark.contracts import Context, InvalidRecords, Unavailable
 from benchmark.features.timm_model import TimmModel
 
@@ -62,6 +63,12 @@ def test_features_are_those_before_the_classifier(tmp_path, images, name, suffix
         expected = model.fc_norm(pooled) if name == VIT else pooled
     np.testing.assert_allclose(features, expected, atol=1e-4)
     assert features.std(axis=0).max() > 1e-4, "the features must depend on the image"
+
+
+def test_conformance(tmp_path):
+    path = checkpoint_of(network(VIT), tmp_path / "weights.safetensors")
+    for check in checks_for(TimmModel(model=VIT, checkpoint=path)):
+        check(tmp_path)
 
 
 def test_a_checkpoint_without_a_classifier_will_do(tmp_path, images):
