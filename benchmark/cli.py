@@ -533,7 +533,7 @@ def _board_cells(row: Any) -> list[str]:
         rank = str(first) if first == last else f"{first}–{last}"
     return [
         rank,
-        escape(row["method"]),
+        escape(row["method_label"]),
         _interval(row["utility_value"], row["utility_low"], row["utility_high"]),
         escape(row["worst_attack"]),
         _interval(row["worst_auc"], row["worst_auc_low"], row["worst_auc_high"]),

@@ -68,8 +68,9 @@ class ResolvedPlugin:
 
     @property
     def parameters_text(self) -> str:
-        """All parameters as canonical JSON."""
-        return canonical_json(dict(self.parameters))
+        """All parameters as canonical JSON, with the ``space`` that the suite asks for, if it does."""
+        space = {"space": self.space} if self.space else {}
+        return canonical_json({**self.parameters, **space})
 
     def spec(self) -> dict[str, Any]:
         """How a node names this plugin."""

@@ -105,11 +105,12 @@ def over_seeds(figures: list[Figure]) -> Figure | None:
 
 @dataclass
 class Row:
-    """One method with its parameters on one dataset and feature space."""
+    """One method with its parameters on one dataset and feature space; ``label`` has those that the suite gives."""
 
     method: str
     params: str
     control: bool = False
+    label: str = ""
     attacks: dict[tuple[str, str], Cell] = field(default_factory=dict)
     utilities: dict[tuple[str, str, float], Cell] = field(default_factory=dict)
     worst: dict[str, dict[str, Figure]] = field(default_factory=dict)
@@ -234,7 +235,8 @@ def read_board(results: pd.DataFrame) -> Board:
             continue
         key = (*place, record["method"], record["method_params"])
         if key not in rows:
-            rows[key] = Row(record["method"], record["method_params"])
+            label = record.get("method_label", "")
+            rows[key] = Row(record["method"], record["method_params"], label=label)
             group.rows.append(rows[key])
         _file(rows[key], record)
         attack = (*place, record["attack"], record["attack_params"])

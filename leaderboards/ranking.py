@@ -276,7 +276,8 @@ def rank_board(board: Board, access: str | None = None) -> pd.DataFrame:
 
 
 _COLUMNS = [
-    *("dataset", "features", "method", "method_params", "control", "access", "ranked", "unranked"),
+    *("dataset", "features", "method", "method_params", "method_label", "control", "access"),
+    *("ranked", "unranked"),
     *("privacy_rank", "privacy_rank_to", "utility_rank", "utility_rank_to", "pareto", "verdict"),
     *("worst_attack", "worst_auc", "worst_auc_low", "worst_auc_high"),
     *("worst_tpr_attack", "worst_tpr@0.01", "worst_tpr@0.01_low", "worst_tpr@0.01_high"),
@@ -302,7 +303,8 @@ def _record(group: Group, standing: Standing, access: str) -> dict:
     claim = row.fact("claimed_epsilon") or _NOTHING
     chosen = utility_metric(group) or ("", "")
     values = (
-        *(group.dataset, group.features, row.method, row.params, row.control, access),
+        *(group.dataset, group.features, row.method, row.params, row.label or row.method),
+        *(row.control, access),
         *(standing.ranked, standing.unranked),
         *(standing.privacy_rank or (None, None)),
         *(standing.utility_rank or (None, None)),

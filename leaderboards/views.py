@@ -188,11 +188,12 @@ def _anchor(text: str, taken: set[str]) -> str:
 
 
 def _parameters(group: Group, row: Row) -> tuple[list[str], list[str]]:
-    """The parameters in which a row differs from its namesakes, and all of them."""
+    """The parameters that the suite gives or in which a row differs from its namesakes, and all of them."""
     texts = parameter_texts(row.params)
+    given = f", {row.label.partition('(')[2].rpartition(')')[0]}, "
     namesakes = [set(parameter_texts(r.params)) for r in group.rows if r.method == row.method]
     shared = set.intersection(*namesakes)
-    return [text for text in texts if text not in shared], texts
+    return [text for text in texts if text not in shared or f", {text}, " in given], texts
 
 
 def _attack_column(group: Group, column: Column, levels: list[str], info: dict) -> AttackColumn:
