@@ -55,7 +55,7 @@ def over_seeds(estimates, confidence=0.95, shared=0.5, bounds=(-inf, inf)):
     squeezed against 1 stays there. The spread of the seed effects is not plugged in but averaged
     over, with the likelihood of the observed spread and a half-Cauchy prior whose scale is the
     error within a seed: a prior in the data's own units, with a tail heavy enough to follow any
-    spread that the seeds show. Simulated coverage at 95 %, 2 to 5 seeds: 97 % or more while the
+    spread that the seeds show. Simulated coverage at 95 %, 2 to 5 seeds: 96 % or more while the
     seeds' own spread is below the error within a seed, 94 % or more up to twice it, and down to
     82 % (2 seeds), 88 % (3) and 92 % (5) at eight times it; the t-interval is two to four times as
     wide with 2 seeds, and covers as little as 67 % when seeds share their candidates.
