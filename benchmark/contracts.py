@@ -24,7 +24,7 @@ from __future__ import annotations
 
 import hashlib
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from dataclasses import replace as _replace
 from enum import IntEnum
@@ -71,6 +71,7 @@ __all__ = [
     "Resources",
     "Saved",
     "Scores",
+    "Shadows",
     "Unavailable",
     "Utility",
     "UtilityInfo",
@@ -571,6 +572,21 @@ class Method(Plugin):
     def fit(self, members: Records, context: Context) -> Release:
         """Make a release of ``members``, the private records. Never modifies them."""
 
+    def fit_many(self, members: Sequence[Records], contexts: Sequence[Context]) -> list[Release]:
+        """One release for each of many training sets, as :meth:`fit` would make them.
+
+        Override it to fit a *fleet* at once (``torch.func``, batched matrix products), which makes shadow attacks
+        affordable. Equal to one by one up to rounding.
+
+        Parameters
+        ----------
+        members : sequence of Records
+            The training sets; they may differ in size.
+        contexts : sequence of Context
+            One for each; they differ in their seed.
+        """
+        return [self.fit(m, c) for m, c in zip(members, contexts, strict=True)]
+
     def restore(self, saved: Saved, context: Context) -> Release:
         """Rebuild ``sample`` and ``weights`` of a stored release. Override where ``info.offers`` exceeds RECORDS."""
         return Release(records=saved.records, state=saved.state, guarantee=saved.guarantee)
@@ -580,8 +596,30 @@ class Method(Plugin):
 
 
 @dataclass(frozen=True, kw_only=True)
+class Shadows:
+    """Releases of the same method, with the same parameters, on training sets that the attacker chose.
+
+    Parameters
+    ----------
+    releases : tuple of Records
+        ``S`` shadow releases, of the kind and space of the release under attack.
+    included : ndarray of shape (S, m), bool
+        Which candidates each was fitted on: a random half of candidates and auxiliary records together, of the
+        target's size. Not the coins, which the attacker does not know.
+    included_auxiliary : ndarray of shape (S, a), bool
+        The same for the auxiliary records.
+    """
+
+    releases: tuple[Records, ...]
+    included: np.ndarray
+    included_auxiliary: np.ndarray
+
+
+@dataclass(frozen=True, kw_only=True)
 class View:
     """What an attack sees of a release: exactly what ``access`` grants; the rest is None.
+
+    ``shadows`` is given to attacks that ask for them (``info.shadows`` or a parameter ``shadows``, a number above 0).
 
     ``known_coins`` is given to gates only (access NONE): 1.0 for a revealed member, 0.0 for a revealed non-member,
     NaN for a candidate whose coin is hidden; only hidden ones are scored by the referee.
@@ -592,6 +630,7 @@ class View:
     sample: Callable[[int, np.ndarray | None, np.random.Generator], Records] | None = None
     weights: torch.nn.Module | None = None
     known_coins: np.ndarray | None = None
+    shadows: Shadows | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

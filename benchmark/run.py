@@ -318,7 +318,7 @@ def _dataset_info(run: OpenRun, records: Mapping[str, Record], dataset: Any) -> 
         "params": dict(dataset.source.parameters),
         "kind": dataset.kind,
         "public": plugin.public,
-        "licence": plugin.info.licence,
+        "licence": getattr(plugin, "licence", "") or plugin.info.licence,
         "url": plugin.info.url,
         "citation": plugin.info.citation,
         "summary": plugin.info.summary,

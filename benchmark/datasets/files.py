@@ -74,12 +74,16 @@ class Files(Dataset):
         return DATA_KEYS[_data_key(place, _checked_headers(place, self.max_gb))]
 
     def fingerprint(self) -> str:
-        """Digest of the file, or of the names and contents of the images; refuses wrong types and shapes."""
+        """Digest of the file, or of the names and contents of the images.
+
+        An ``.npz`` is checked whole, so that what is wrong with it shows before anything runs. Images are only found
+        and digested here, since decoding many takes minutes; ``load`` checks them.
+        """
         place = self._place()
         if place.is_dir():
             images, _ = find_images(place)
             return digest_files([(image.name, image.path) for image in images])
-        _checked_headers(place, self.max_gb)
+        _load_npz(place, self.max_gb)
         return digest_files([("records.npz", place)])
 
     def load(self, context: Context) -> DatasetContent:

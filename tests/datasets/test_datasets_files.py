@@ -113,7 +113,7 @@ def test_fingerprint_follows_the_content(tmp_path):
     assert Files(path=saved(tmp_path, made)).fingerprint() != first
 
 
-def test_kind_and_fingerprint_read_no_arrays(tmp_path, monkeypatch):
+def test_kind_is_told_without_reading_arrays(tmp_path, monkeypatch):
     dataset = Files(path=saved(tmp_path, feature_arrays()))
 
     def forbidden(*arguments, **keywords):
@@ -121,7 +121,14 @@ def test_kind_and_fingerprint_read_no_arrays(tmp_path, monkeypatch):
 
     monkeypatch.setattr(np, "load", forbidden)
     assert dataset.kind == "feature"
-    assert len(dataset.fingerprint()) == 64
+
+
+def test_the_fingerprint_refuses_bad_content_before_anything_runs(tmp_path):
+    bad = feature_arrays()
+    bad["features"] = bad["features"].copy()
+    bad["features"][2, 1] = np.nan
+    with pytest.raises(InvalidRecords, match="NaN"):
+        Files(path=saved(tmp_path, bad)).fingerprint()
 
 
 # ---------------------------------------------------------------- bad .npz files
