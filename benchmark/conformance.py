@@ -20,7 +20,7 @@ from __future__ import annotations
 import pickle
 import random
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -393,7 +393,10 @@ def check_utility_answers_every_condition(utility: Utility, scratch: Path) -> No
             "clean": example_records(kind, 20, seed=3),
             "other": example_records(kind, 10, seed=4),
         }
-        answers = utility.evaluate(release, validation, test, 3, _context(scratch))
+        context = _context(scratch)
+        if utility.info.needs_members:
+            context = replace(context, members=example_records(kind, 60, seed=5))
+        answers = utility.evaluate(release, validation, test, 3, context)
         _require(
             set(answers) == set(test), f"{utility.info.name} must answer for every test condition"
         )

@@ -254,6 +254,9 @@ class Context:
     holdout : Records, optional
         Fresh real records that are neither candidates, auxiliary, validation nor test records. Given only to methods
         whose ``info.needs_holdout`` is true, which only controls may ask for.
+    members : Records, optional
+        The real records that the release was fitted on. Given only to utilities whose ``info.needs_members`` is true;
+        never to methods (which get them as such) and never to attacks.
     """
 
     seed: int
@@ -261,6 +264,7 @@ class Context:
     scratch: Path = Path(".")
     progress: Callable[..., None] = _silent
     holdout: Records | None = None
+    members: Records | None = None
 
     def derive(self, *names: str | int) -> int:
         """A seed in [0, 2**63) for the stream called ``names``; streams of different names are independent."""
@@ -736,10 +740,15 @@ class Attack(Plugin):
 
 @dataclass(frozen=True, kw_only=True)
 class UtilityInfo(Info):
-    """``kinds``: records it can work on; ``labelled``: whether it needs two classes or more."""
+    """``kinds``: records it can work on; ``labelled``: whether it needs two classes or more.
+
+    ``needs_members``: it compares the release with the real records that it was fitted on (a distance to the closest
+    record, say), and gets them in ``context.members``.
+    """
 
     kinds: frozenset[str] = frozenset({"image", "feature"})
     labelled: bool = True
+    needs_members: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -751,9 +760,13 @@ class Predictions:
 
 @dataclass(frozen=True, kw_only=True)
 class Figures:
-    """Named figures of a utility that is no prediction (a distance, a diversity)."""
+    """Named figures of a utility that is no prediction (a distance, a diversity).
 
-    values: Mapping[str, float]
+    A value is a number, or ``(value, low, high, method)`` with the limits of its 95 % interval and how that was made;
+    the harness rescales it to the suite's confidence. Empty under a condition that it has nothing to say about.
+    """
+
+    values: Mapping[str, float | tuple[float, float, float, str]]
 
 
 class Utility(Plugin):

@@ -5,8 +5,10 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
+from scipy.special import ndtri
 
 from benchmark import game as referee
 from benchmark.contracts import LeakboardError
@@ -186,6 +188,15 @@ def prediction_figures(
     }
 
 
+def _stored_figure(stored: float | list[Any], confidence: float) -> Estimate:
+    """A utility's own figure. Its 95 % interval is rescaled as a normal one, each side by itself."""
+    if not isinstance(stored, list):
+        return exact(stored, "no interval")
+    value, low, high, method = stored
+    scale = ndtri(0.5 + confidence / 2) / ndtri(0.975)
+    return Estimate(value, value - scale * (value - low), value + scale * (high - value), method)
+
+
 def load_utility(store: Store, cell: Cell, confidence: float) -> dict[str, Mapping[str, Estimate]]:
     """Figures of a finished utility cell: condition (``clean`` or a node's key) → metric → estimate."""
     record = store.read(cell.key)
@@ -193,7 +204,7 @@ def load_utility(store: Store, cell: Cell, confidence: float) -> dict[str, Mappi
         raise LeakboardError(f"node {cell.key} has no record. Run the suite again to make it.")
     figures: dict[str, Mapping[str, Estimate]] = {}
     for condition, values in record.values["figures"].items():
-        figures[condition] = {k: exact(v, "no interval") for k, v in values.items()}
+        figures[condition] = {k: _stored_figure(v, confidence) for k, v in values.items()}
     for name in record.artifacts:
         condition = name.removesuffix(".npz")
         arrays = store.arrays(cell.key, condition)

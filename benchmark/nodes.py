@@ -383,6 +383,10 @@ def _utility(node: Node, store: Store, context: Context) -> Outcome:
     pool = load_records(store, source, "pool")
     test = {"clean": _test_records(store, source, game)}
     test |= {key: load_records(store, key, "test") for key in conditions}
+    if utility.info.needs_members:
+        coins = store.arrays(game, "secret")["coins"]
+        members = pool.take(store.arrays(game, "public")["candidates"][coins])
+        context = Context(**{**context.__dict__, "members": members})
     answers = utility.evaluate(
         load_records(store, fit, "release"),
         pool.take(store.arrays(game, "public")["validation"]),
@@ -396,10 +400,10 @@ def _utility(node: Node, store: Store, context: Context) -> Outcome:
             f"{utility.info.name} gave no answer for {', '.join(sorted(missing))}."
         )
     arrays = {}
-    figures: dict[str, Mapping[str, float]] = {}
+    figures: dict[str, Mapping[str, float | list[float | str]]] = {}
     for condition, answer in answers.items():
         if isinstance(answer, Figures):
-            figures[condition] = {k: float(v) for k, v in answer.values.items()}
+            figures[condition] = {k: _plain_figure(v) for k, v in answer.values.items()}
         else:
             _check_predictions(answer, len(test[condition]), n_classes)
             arrays[condition] = {
@@ -407,6 +411,16 @@ def _utility(node: Node, store: Store, context: Context) -> Outcome:
                 "labels": test[condition].labels,
             }
     return Outcome(values={"figures": figures}, arrays=arrays)
+
+
+def _plain_figure(
+    figure: float | tuple[float, float, float, str],
+) -> float | list[float | str]:
+    """A figure as JSON: a number, or value, limits and method."""
+    if isinstance(figure, tuple):
+        value, low, high, method = figure
+        return [float(value), float(low), float(high), method]
+    return float(figure)
 
 
 def _check_predictions(answer: object, n: int, n_classes: int) -> None:

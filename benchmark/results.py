@@ -70,6 +70,11 @@ CURVE_COLUMNS = (
 VIOLATION_ERROR = 0.05
 """Chance, at most, that a sound guarantee is called violated anywhere in a run's row (Bonferroni)."""
 
+_SHARES = (
+    *("auc", "tpr@", "advantage", "flag_rate", "reidentification_rate", "p_value"),
+    *("accuracy", "balanced_accuracy", "macro_auroc"),
+)
+
 _WORST_METRICS = ("auc", "tpr@0.1", "tpr@0.01", "tpr@0.001", "epsilon_lower")
 
 
@@ -471,9 +476,8 @@ def _void_reason(void: Mapping[tuple[str, str, str], str], run: Run) -> str:
 
 
 def _is_share(metric: str) -> bool:
-    """Whether a metric's range is 0 to 1."""
-    unbounded = ("relative_", "epsilon", "fit_", "claimed_", "k_anonymity")
-    return not metric.startswith(unbounded)
+    """Whether a metric's range is 0 to 1. Figures of utilities may have any range, so shares are named."""
+    return metric.startswith(_SHARES)
 
 
 def _with_relative(
