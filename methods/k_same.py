@@ -9,9 +9,14 @@ one that Di Salvo et al. [3]_ use on features of foundation models. What the pro
   group. Public code drops those records or lets late groups steal members of earlier ones.
 - Time is O(n²·D) and memory O(n·D): distances are computed in blocks and never kept.
 
+The family's members by their parameters: k-Same-Pixel is :class:`KSame` on images; k-Same-Eigen is
+``representation="eigen"`` there; k-Same in feature space is :class:`KSame` on features; k-Same-Select
+is ``label_aware``, with any of them.
+
 References
 ----------
-.. [1] Newton, Sweeney & Malin, "Preserving Privacy by De-identifying Face Images", 2005.
+.. [1] Newton, Sweeney & Malin, "Preserving Privacy by De-identifying Face Images", 2005
+   (k-Same-Pixel and k-Same-Eigen).
 .. [2] Gross et al., "Integrating Utility into Face De-identification", 2005 (k-Same-Select).
 .. [3] Di Salvo et al., BMVC 2024, arXiv 2408.00639.
 .. [4] Domingo-Ferrer & Torra, "Ordinal, Continuous and Heterogeneous k-Anonymity Through
@@ -25,6 +30,7 @@ from dataclasses import dataclass
 from typing import ClassVar, Literal
 
 import numpy as np
+from pydantic import model_validator
 
 from benchmark.contracts import (
     Context,
@@ -37,7 +43,7 @@ from benchmark.contracts import (
     Release,
 )
 
-__all__ = ["KSame", "farthest_groups", "mdav_groups"]
+__all__ = ["Eigenspace", "KSame", "farthest_groups", "mdav_groups"]
 
 # Elements of one block of distances (32 MiB of float64).
 BLOCK = 2**22
@@ -66,6 +72,12 @@ class KSame(Method):
     published; a label that is rare in its group then singles its owner out, so no guarantee is
     claimed.
 
+    Representation. ``raw`` groups and averages features or pixels as they are. ``eigen`` does both on
+    the members' first principal components and decodes the average, which leaves out what the other
+    components hold; with all of them it is ``raw``, since averaging is linear. The components are
+    fitted on all members and decode every record, so a release says a little about members of other
+    groups too.
+
     1/k bounds re-identification. It does not bound membership inference: means still leak.
     """
 
@@ -84,6 +96,23 @@ class KSame(Method):
     labels: Literal["majority", "own"] = Field(
         "majority", description="label of what a mixed group releases"
     )
+    representation: Literal["raw", "eigen"] = Field(
+        "raw", description="what is grouped and averaged: records, or their principal components"
+    )
+    components: int | None = Field(
+        None,
+        ge=1,
+        description="number of principal components; by default those that hold 95 % of the variance",
+    )
+
+    @model_validator(mode="after")
+    def _components_need_eigen(self) -> KSame:
+        if self.components is not None and self.representation != "eigen":
+            raise ValueError(
+                f"components={self.components} needs representation='eigen'. "
+                f"Got representation={self.representation!r}; set it, or leave components out."
+            )
+        return self
 
     def fit(self, members: Records, context: Context) -> Release:
         """Group the members and release the groups' means.
@@ -95,6 +124,10 @@ class KSame(Method):
         """
         rng = context.rng("k_same")
         vectors = members.data.reshape(len(members), -1)
+        eigenspace = None
+        if self.representation == "eigen":
+            eigenspace = Eigenspace.of(vectors, self.components)
+            vectors = eigenspace.encode(vectors)
         groups = [
             group
             for rows in self._parts(members)
@@ -113,6 +146,8 @@ class KSame(Method):
         ]
         sizes = [len(rows) for rows in copies]
         means = np.stack([group.mean for group in groups])
+        if eigenspace is not None:
+            means = eigenspace.decode(means)
         order = rng.permutation(sum(sizes))
         data = _as_data(members, np.repeat(means, sizes, axis=0)[order])
         own_labels = self.labels == "own" and not self.label_aware
@@ -120,7 +155,7 @@ class KSame(Method):
             records=Records(data, np.concatenate(labels)[order], extractor=members.extractor),
             guarantee=None if own_labels else KAnonymity(k=self.k),
             origin=np.concatenate(copies)[order],
-            notes=_notes(members, groups),
+            notes={**_notes(members, groups), **(eigenspace.notes() if eigenspace else {})},
         )
 
     def _parts(self, members: Records) -> list[np.ndarray]:
@@ -140,6 +175,51 @@ class KSame(Method):
         votes = np.sum(shares, axis=0)
         winners = np.flatnonzero(votes > votes.max() - 1e-9)
         return np.full(len(rows), rng.choice(winners), dtype=np.int64)
+
+
+@dataclass(frozen=True)
+class Eigenspace:
+    """The principal components of a set of records.
+
+    ``mean (D,)``, ``basis (c, D)`` with orthonormal rows, ``explained`` the share of the variance that
+    they hold (1 where there is none).
+    """
+
+    mean: np.ndarray
+    basis: np.ndarray
+    explained: float
+
+    @classmethod
+    def of(cls, vectors: np.ndarray, components: int | None = None) -> Eigenspace:
+        """The first ``components`` of ``vectors (n, D)``, at most its rank; None for 95 % of the variance."""
+        mean = vectors.mean(axis=0, dtype=np.float64)
+        centred = vectors - mean
+        n, d = centred.shape
+        if d <= n:
+            variances, directions = np.linalg.eigh(centred.T @ centred)
+            basis = directions.T
+        else:  # as many directions as records: cheaper from inner products of records
+            variances, combinations = np.linalg.eigh(centred @ centred.T)
+            scale = np.sqrt(np.maximum(variances, np.finfo(float).tiny))
+            basis = (combinations / scale).T @ centred
+        variances, basis = np.maximum(variances[::-1], 0), basis[::-1]
+        rank = int(np.count_nonzero(variances > 1e-12 * variances.sum()))
+        shares = np.cumsum(variances) / (variances.sum() or 1.0)
+        wanted = int(np.searchsorted(shares, 0.95)) + 1 if components is None else components
+        kept = min(wanted, rank)
+        return cls(mean, basis[:kept], float(shares[kept - 1]) if kept else 1.0)
+
+    def encode(self, vectors: np.ndarray) -> np.ndarray:
+        """Coefficients ``(n, c) float64`` of ``vectors (n, D)``."""
+        return (vectors - self.mean) @ self.basis.T
+
+    def decode(self, codes: np.ndarray) -> np.ndarray:
+        """Vectors ``(n, D) float64`` of coefficients ``(n, c)``."""
+        return self.mean + codes @ self.basis
+
+    def notes(self) -> dict[str, float | int | str]:
+        """What a release says of its representation."""
+        return {"components": len(self.basis), "explained_variance": self.explained}
 
 
 @dataclass(frozen=True)
@@ -203,7 +283,9 @@ def _equal_copies(owners: list[np.ndarray]) -> np.ndarray:
 def _as_data(members: Records, means: np.ndarray) -> np.ndarray:
     if members.kind == "feature":
         return means.astype(np.float32)
-    return np.rint(means).astype(np.uint8).reshape(-1, *members.data.shape[1:])
+    # Decoded components may leave the range of pixels.
+    pixels = np.clip(np.rint(means), 0, 255).astype(np.uint8)
+    return pixels.reshape(-1, *members.data.shape[1:])
 
 
 def _notes(members: Records, groups: list[Group]) -> dict[str, float | int | str]:

@@ -9,7 +9,7 @@ from scipy.spatial.distance import cdist
 
 from benchmark.contracts import Context, KAnonymity, NotApplicable, Records
 from methods import k_same
-from methods.k_same import KSame, farthest_groups, mdav_groups
+from methods.k_same import Eigenspace, KSame, farthest_groups, mdav_groups
 
 CONTEXT = Context(seed=1)
 
@@ -131,18 +131,27 @@ def exact_linkage(release, members):
     return shares
 
 
+VARIANTS = {
+    "feature": {},
+    "mdav": {"rule": "mdav"},
+    "eigen": {"representation": "eigen", "components": 2},
+}
+
+
 @pytest.mark.parametrize("identities", [False, True], ids=["records", "identities"])
 @pytest.mark.parametrize("label_aware", [False, True], ids=["agnostic", "aware"])
-@pytest.mark.parametrize("rule", ["farthest", "mdav"])
+@pytest.mark.parametrize("variant", VARIANTS)
 def test_every_group_has_k_identities_and_linkage_is_at_most_one_in_k(
-    rule, label_aware, identities
+    variant, label_aware, identities
 ):
     checked = 0
     for n in range(11, 61):
         members = records(n, identities=n // 2 if identities else None)
         for k in range(2, 8):
             try:
-                release = KSame(k=k, rule=rule, label_aware=label_aware).fit(members, CONTEXT)
+                release = KSame(k=k, label_aware=label_aware, **VARIANTS[variant]).fit(
+                    members, CONTEXT
+                )
             except NotApplicable:
                 assert identities or label_aware, "n ≥ 11 > k records are enough for a group"
                 continue
@@ -236,6 +245,62 @@ def test_pixels_are_averaged_and_rounded():
     expected[0, 0, 0] = 128
     assert released.dtype == np.uint8
     assert (released == expected).all()
+
+
+@pytest.mark.parametrize("shape", [(40, 6), (40, 90)], ids=["more records", "more features"])
+def test_eigenspace_is_that_of_the_singular_value_decomposition(shape):
+    vectors = np.random.default_rng(4).standard_normal(shape) * np.arange(1, shape[1] + 1)
+    space = Eigenspace.of(vectors, 5)
+    centred = vectors - vectors.mean(axis=0)
+    _, values, directions = np.linalg.svd(centred, full_matrices=False)
+    assert space.basis @ space.basis.T == pytest.approx(np.eye(5), abs=1e-9)
+    expected = centred @ directions[:5].T @ directions[:5] + vectors.mean(axis=0)
+    assert space.decode(space.encode(vectors)) == pytest.approx(expected, abs=1e-7)
+    assert space.explained == pytest.approx((values[:5] ** 2).sum() / (values**2).sum())
+
+
+def test_components_by_default_hold_95_percent_of_the_variance():
+    """Variances 94, 5 and 1: one component holds too little, two are enough."""
+    line = np.array([-1.0, 0, 1, 0])
+    vectors = np.array([line, np.roll(line, 1), 0.5 * np.array([1.0, -1, 1, -1])]).T
+    space = Eigenspace.of(vectors * np.sqrt([94.0, 5.0, 2.0]))
+    assert len(space.basis) == 2
+    assert space.explained == pytest.approx(0.99)
+    assert len(Eigenspace.of(np.ones((5, 3))).basis) == 0
+
+
+@pytest.mark.parametrize("pixels", [False, True])
+def test_eigen_with_all_components_is_raw_since_averaging_is_linear(pixels):
+    members = records(50, d=64)
+    if pixels:
+        data = np.random.default_rng(2).integers(0, 256, (50, 8, 8, 1), dtype=np.uint8)
+        members = Records(data, members.labels)
+    raw = KSame(k=4).fit(members, CONTEXT)
+    eigen = KSame(k=4, representation="eigen", components=64).fit(members, CONTEXT)
+    assert (raw.origin == eigen.origin).all()
+    assert eigen.records.data == pytest.approx(raw.records.data, abs=1 if pixels else 1e-5)
+    assert eigen.notes["explained_variance"] == pytest.approx(1)
+
+
+def test_eigen_averages_coefficients():
+    """Points vary along the first axis only, but for 0.1 along the second, which is left out."""
+    data = np.array([[0, 0.1], [1, -0.1], [10, 0.1], [11, -0.1]], dtype=np.float32)
+    members = Records(data, np.zeros(4, dtype=np.int64))
+    released = KSame(k=2, representation="eigen", components=1).fit(members, CONTEXT).records.data
+    assert sorted(released[:, 0].tolist()) == pytest.approx([0.5, 0.5, 10.5, 10.5], abs=0.01)
+
+
+def test_decoded_pixels_stay_in_range():
+    data = np.zeros((40, 4, 4, 1), dtype=np.uint8)
+    data.reshape(40, 16)[np.arange(40), np.arange(40) % 16] = 255
+    members = Records(data, np.zeros(40, dtype=np.int64))
+    release = KSame(k=2, representation="eigen", components=1).fit(members, CONTEXT).records.data
+    assert release.max() < 200, "neither overflow nor wrapping around"
+
+
+def test_components_without_eigen_are_refused():
+    with pytest.raises(ValidationError, match="components=3 needs representation='eigen'"):
+        KSame(components=3)
 
 
 def test_same_seed_same_bits_other_order_for_another_and_members_untouched():
