@@ -21,6 +21,7 @@ __all__ = [
     "InvalidAnswer",
     "check_answer",
     "draw_game",
+    "draw_shadow_pair",
     "link_outcomes",
     "probes",
     "reconstruction_scores",
@@ -185,6 +186,29 @@ def reveal_coins(units: np.ndarray, coins: np.ndarray, rng: np.random.Generator)
     told = np.zeros(n, dtype=bool)
     told[rng.permutation(n)[: n // 2]] = True
     return np.where(told[units], coins.astype(np.float64), np.nan)
+
+
+def draw_shadow_pair(units: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Which candidates two shadows are fitted on: a random half of the units, and the other half.
+
+    The target's members are a random half of the units too, so shadows match it in size and in kind; with pairs, every
+    candidate is in one shadow of each two and out of the other. Drawn without the coins.
+
+    Parameters
+    ----------
+    units : ndarray of shape (m,), int64
+        Number of each candidate's coin, from 0; a unit's candidates stay together.
+    rng : numpy.random.Generator
+
+    Returns
+    -------
+    ndarray of shape (2, m), bool
+        The second row is the complement of the first.
+    """
+    n = units.max() + 1
+    first = np.zeros(n, dtype=bool)
+    first[rng.permutation(n)[: n // 2]] = True
+    return np.stack([first[units], ~first[units]])
 
 
 def check_answer(answer: object, m: int, n_released: int) -> Scores | Links | Reconstructions:

@@ -6,8 +6,8 @@ node reads the candidates and never the coins.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import asdict
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, replace
 from typing import Any
 
 import numpy as np
@@ -34,12 +34,14 @@ from benchmark.contracts import (
     Release,
     Saved,
     Scores,
+    Shadows,
     Utility,
     View,
 )
 from benchmark.game import (
     check_answer,
     draw_game,
+    draw_shadow_pair,
     reconstruction_scores,
     reveal_coins,
     subset_rows,
@@ -207,16 +209,10 @@ def _fit(node: Node, store: Store, context: Context) -> Outcome:
     rows, secret = store.arrays(game, "public"), store.arrays(game, "secret")
     members = pool.take(rows["candidates"][secret["coins"]])
     if method.info.needs_holdout:
-        if not method.info.control:
-            raise LeakboardError(
-                f"{method.info.name} asks for the holdout records, which only controls may see. "
-                "Set `control=True` in its info or do without."
-            )
-        context = Context(**{**context.__dict__, "holdout": pool.take(secret["holdout"])})
+        context = _with_holdout(method, context, pool.take(secret["holdout"]))
     release = method.fit(members, context)
     _check_release(release, members, _values(store, source)["n_classes"])
-    # The order of rows says nothing of the members' order: the referee shuffles them.
-    order = context.rng("release order").permutation(len(release.records))
+    order = _release_order(release, context)
     records = release.records.take(order).replace(groups=None)
     arrays = {"release": records_arrays(records)}
     if release.origin is not None:
@@ -233,6 +229,20 @@ def _fit(node: Node, store: Store, context: Context) -> Outcome:
         arrays=arrays,
         tensors={"state": dict(release.state)} if release.state else {},
     )
+
+
+def _with_holdout(method: Method, context: Context, holdout: Records) -> Context:
+    if not method.info.control:
+        raise LeakboardError(
+            f"{method.info.name} asks for the holdout records, which only controls may see. "
+            "Set `control=True` in its info or do without."
+        )
+    return Context(**{**context.__dict__, "holdout": holdout})
+
+
+def _release_order(release: Release, context: Context) -> np.ndarray:
+    """The order of rows says nothing of the members' order: the referee shuffles them."""
+    return context.rng("release order").permutation(len(release.records))
 
 
 def _check_release(release: object, members: Records, n_classes: int) -> None:
@@ -294,18 +304,118 @@ def _artifacts(store: Store, key: str) -> Mapping[str, str]:
     return record.artifacts if record else {}
 
 
+# ---------------------------------------------------------------- shadows
+
+
+def _shadows(node: Node, store: Store, context: Context) -> Outcome:
+    """Fit a chunk of shadows on random halves of the candidates, in pairs; never reads the coins."""
+    method: Method = _plugin("methods", node.spec["method"])
+    source, game = node.needs
+    pool = load_records(store, source, "pool")
+    rows = store.arrays(game, "public")
+    units = rows["units"]
+    n = node.spec["size"]
+    pairs = [draw_shadow_pair(units, context.rng("shadow pair", i)) for i in range(n // 2)]
+    included = np.concatenate(pairs)
+    members = [pool.take(rows["candidates"][mask]) for mask in included]
+    contexts = [_shadow_context(method, context, i, pool, rows["auxiliary"]) for i in range(n)]
+    releases = method.fit_many(members, contexts)
+    if len(releases) != n:
+        raise InvalidRecords(
+            f"fit_many of {method.info.name} must return {n} releases. Got {len(releases)}."
+        )
+    n_classes = _values(store, source)["n_classes"]
+    records = []
+    for release, own, its_context in zip(releases, members, contexts, strict=True):
+        _check_release(release, own, n_classes)
+        records.append(release.records.take(_release_order(release, its_context)))
+    return Outcome(
+        values={"extractor": records[0].extractor, "n_shadows": n},
+        arrays={
+            "releases": _stacked(records),
+            "inclusion": {
+                "candidates": included,
+                "auxiliary": np.zeros((n, len(rows["auxiliary"])), dtype=bool),
+            },
+        },
+    )
+
+
+def _shadow_context(
+    method: Method, context: Context, i: int, pool: Records, auxiliary: np.ndarray
+) -> Context:
+    """The context of shadow ``i`` of a chunk: its own seed and scratch folder.
+
+    A control that releases fresh records gets a random half of the auxiliary ones (whole identities), which stand to
+    the attacker as the holdout stands to the referee.
+    """
+    scratch = context.scratch / f"shadow-{i}"
+    scratch.mkdir(parents=True, exist_ok=True)
+    own = Context(seed=context.derive("shadow", i), device=context.device, scratch=scratch)
+    if not method.info.needs_holdout:
+        return own
+    fresh = pool.take(auxiliary)
+    half = subset_rows(fresh.groups, len(fresh), len(fresh) // 2, own.rng("shadow holdout"))
+    return _with_holdout(method, own, fresh.take(half))
+
+
+def _stacked(records: list[Records]) -> dict[str, np.ndarray]:
+    """The arrays that store several releases: all rows in one, and how many are whose."""
+    return {
+        "data": np.concatenate([r.data for r in records]),
+        "labels": np.concatenate([r.labels for r in records]),
+        "sizes": np.array([len(r) for r in records], dtype=np.int64),
+    }
+
+
+def _load_releases(store: Store, key: str) -> list[Records]:
+    """The releases of a node of shadows."""
+    arrays, extractor = store.arrays(key, "releases"), _values(store, key).get("extractor")
+    ends = np.cumsum(arrays["sizes"])
+    return [
+        Records(arrays["data"][end - n : end], arrays["labels"][end - n : end], None, extractor)
+        for n, end in zip(arrays["sizes"], ends, strict=True)
+    ]
+
+
+def _embed_shadows(node: Node, store: Store, context: Context) -> Outcome:
+    extractor: FeatureExtractor = _plugin("features", node.spec["features"])
+    (shadows,) = node.needs
+    records = [_embed(r, extractor, context) for r in _load_releases(store, shadows)]
+    return Outcome(
+        values={**_values(store, shadows), "extractor": extractor.info.name},
+        arrays={
+            "releases": _stacked(records),
+            "inclusion": store.arrays(shadows, "inclusion"),
+        },
+    )
+
+
+def _load_shadows(store: Store, keys: Sequence[str], n: int) -> Shadows:
+    """The first ``n`` shadows of these nodes."""
+    releases = [r for key in keys for r in _load_releases(store, key)]
+    masks = [store.arrays(key, "inclusion") for key in keys]
+    return Shadows(
+        releases=tuple(releases[:n]),
+        included=np.concatenate([m["candidates"] for m in masks])[:n],
+        included_auxiliary=np.concatenate([m["auxiliary"] for m in masks])[:n],
+    )
+
+
 # ---------------------------------------------------------------- attacks
 
 
 def _attack(node: Node, store: Store, context: Context) -> Outcome:
     attack: Attack = _plugin("attacks", node.spec["attack"])
-    source, game, *release = node.needs
+    source, game, *releases = node.needs
     pool = load_records(store, source, "pool")
     public = store.arrays(game, "public")
     candidates = pool.take(public["candidates"])
     candidates = candidates.replace(groups=None if pool.groups is None else public["units"])
     auxiliary = pool.take(public["auxiliary"])
-    view = _view(node, store, context, release[0] if release else "", game)
+    view = _view(node, store, context, releases[0] if releases else "", game)
+    if releases[1:]:
+        view = replace(view, shadows=_load_shadows(store, releases[1:], node.spec["shadows"]))
     answer = attack.run(view, candidates, auxiliary, context)
     n_released = len(view.records) if view.records is not None else 0
     answer = check_answer(answer, len(candidates), n_released)
@@ -441,6 +551,8 @@ _KINDS: Mapping[str, Callable[[Node, Store, Context], Outcome]] = {
     "game": _game,
     "fit": _fit,
     "embed": _embed_release,
+    "shadows": _shadows,
+    "embed shadows": _embed_shadows,
     "attack": _attack,
     "perturb": _perturb,
     "utility": _utility,

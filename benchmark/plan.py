@@ -26,6 +26,7 @@ from benchmark.suite import DatasetEntry, GameRules, Limits, PluginEntry, Suite,
 
 __all__ = [
     "NATIVE",
+    "SHADOW_CHUNK",
     "Cell",
     "Plan",
     "Resolved",
@@ -34,6 +35,7 @@ __all__ = [
     "label_of",
     "make_plan",
     "resolve",
+    "shadows_of",
 ]
 
 NATIVE = "native"
@@ -46,6 +48,12 @@ GATE = "blind"
 
 HARNESS_VERSION = "1"
 """Part of every key of a game: raised when the referee would draw or judge differently."""
+
+SHADOW_CHUNK = 16
+"""Shadows fitted by one node. The first 16 of 64 are the 16 of an attack that asks for as many."""
+
+SHADOWS_VERSION = "1"
+"""Part of every key of shadows: raised when they would be drawn or fitted differently."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -477,8 +485,9 @@ class _Builder:
         needs: Sequence[str],
         plugin: Plugin | None = None,
         identity: dict[str, Any] | None = None,
+        work: int = 1,
     ) -> str:
-        """Add a node unless it is there; its key."""
+        """Add a node unless it is there; its key. The limit on its time counts ``work`` times."""
         key = digest([kind, spec if identity is None else identity, list(needs)])
         if key not in self.nodes:
             limits, own = self.resolved.limits, plugin.info.resources if plugin else None
@@ -488,7 +497,7 @@ class _Builder:
                 label=f"{kind} {label}",
                 spec=spec,
                 needs=tuple(needs),
-                time_s=limits.time_s or (own.time_s if own else 600.0),
+                time_s=work * (limits.time_s or (own.time_s if own else 600.0)),
                 memory_mb=limits.memory_mb or (own.memory_mb if own else 4096),
                 gpu=1.0 if own and own.gpu else 0.0,
             )
@@ -501,6 +510,7 @@ class _Builder:
         plugins: Mapping[str, ResolvedPlugin],
         more: Mapping[str, Any],
         needs: Sequence[str],
+        work: int = 1,
     ) -> str:
         """Add a node whose spec names plugins by role; limits are those of the first."""
         return self.node(
@@ -510,6 +520,7 @@ class _Builder:
             needs,
             next(iter(plugins.values())).plugin,
             {**{role: p.identity() for role, p in plugins.items()}, **more},
+            work,
         )
 
     # -- datasets and games
@@ -629,6 +640,39 @@ class _Builder:
             "embed", f"{method.label} on {place.text}", {"features": place.features}, {}, (fit,)
         )
 
+    def _shadows(
+        self, place: _Place, method: ResolvedPlugin, fit: str, space: str, n: int
+    ) -> list[str]:
+        """Keys of the nodes that hold the first ``n`` shadow releases, in this space."""
+        fitted = self.nodes[fit].spec["space"]
+        keys = []
+        for chunk in range(-(-n // SHADOW_CHUNK)):
+            key = self.plugin_node(
+                "shadows",
+                f"{chunk * SHADOW_CHUNK} … of {self.nodes[fit].label.removeprefix('fit ')}",
+                {"method": method},
+                {
+                    "seed": place.seed,
+                    "space": fitted,
+                    "chunk": chunk,
+                    "size": SHADOW_CHUNK,
+                    "version": SHADOWS_VERSION,
+                },
+                (place.records(fitted), place.game),
+                work=SHADOW_CHUNK,
+            )
+            if fitted != space:
+                key = self.plugin_node(
+                    "embed shadows",
+                    f"{chunk * SHADOW_CHUNK} … of {method.label} on {place.text}",
+                    {"features": place.features},
+                    {},
+                    (key,),
+                    work=SHADOW_CHUNK,
+                )
+            keys.append(key)
+        return keys
+
     def _add_attack(
         self, place: _Place, method: ResolvedPlugin | None, fit: str, attack: ResolvedPlugin
     ) -> None:
@@ -651,13 +695,17 @@ class _Builder:
             return
         upstream = [place.records(space), place.game]
         plugins = {"attack": attack}
+        n_shadows = shadows_of(attack.plugin) if method is not None else 0
         if method is not None:
             upstream.append(self._release(place, method, fit, space))
+            upstream += self._shadows(place, method, fit, space, n_shadows)
             if needs in (Access.SAMPLER, Access.WEIGHTS):
                 plugins["method"] = method
         label = f"{attack.label} on {method.label + ', ' if method else ''}{place.text}"
-        more = {"seed": place.seed, "space": space, "access": str(needs)}
-        key = self.plugin_node("attack", label, plugins, more, upstream)
+        more: dict[str, Any] = {"seed": place.seed, "space": space, "access": str(needs)}
+        if n_shadows:
+            more["shadows"] = n_shadows
+        key = self.plugin_node("attack", label, plugins, more, upstream, work=1 + n_shadows)
         self._cell(place, "attack", key=key, **common)
 
     def _add_utility(
@@ -692,6 +740,11 @@ class _Builder:
             ),
         )
         self._cell(place, "utility", key=key, conditions=conditions, **common)
+
+
+def shadows_of(attack: Plugin) -> int:
+    """How many shadow models an attack asks for: its parameter ``shadows``, else ``info.shadows``."""
+    return int(getattr(attack, "shadows", getattr(attack.info, "shadows", 0)))
 
 
 def _is_gate(attack: ResolvedPlugin) -> bool:
