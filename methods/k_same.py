@@ -47,6 +47,8 @@ __all__ = ["Eigenspace", "KSame", "farthest_groups", "mdav_groups"]
 
 # Elements of one block of distances (32 MiB of float64).
 BLOCK = 2**22
+# Most points that are taken out before the others are brought up to date.
+GONE = 256
 # Squared distances closer than this share of the largest squared norm count as equal, so that the
 # order in which a processor adds up does not decide between duplicates.
 TIE = 1e-12
@@ -376,17 +378,18 @@ class _Unassigned:
     def __init__(self, points: np.ndarray, *, sums: bool = False) -> None:
         self._centre = points.mean(axis=0)
         self._points = points - self._centre
-        self._squares = np.einsum("nd,nd->n", self._points, self._points)
+        self._squares = _squared_norms(self._points)
         self._tie = TIE * self._squares.max() or 1.0
         self._indices = np.arange(len(points))
         self._alive = np.ones(len(points), dtype=bool)
-        self._sums = np.zeros(len(points))
+        # Points taken out since the last flush, copied here so that they lie together.
+        self._gone = np.empty((GONE, points.shape[1]))
+        self._n_gone = 0
+        self._sums = _sums_among(self._points, self._squares) if sums else np.zeros(len(points))
         self._keep_sums = sums
-        if sums:
-            self._sums = self._sums_of_distances(self._alive, self._alive)
 
     def __len__(self) -> int:
-        return int(np.count_nonzero(self._alive))
+        return len(self._indices) - self._n_gone
 
     def indices(self) -> np.ndarray:
         """Indices of the unassigned points, ascending."""
@@ -399,7 +402,7 @@ class _Unassigned:
     def most_distant(self) -> int:
         """Index of the point with the largest sum of distances to the unassigned points."""
         bounds = np.where(self._alive, self._sums, -np.inf)
-        if len(self) < len(bounds):
+        if self._n_gone:
             largest = self._exact_sums(np.array([np.argmax(bounds)]))[0]
             candidates = np.flatnonzero(bounds >= largest * (1 - SLACK))
             if len(candidates) > len(self) // 4:
@@ -428,10 +431,13 @@ class _Unassigned:
 
     def pop(self, indices: np.ndarray) -> np.ndarray:
         """Take ``indices`` out; returns them."""
-        self._alive[np.searchsorted(self._indices, indices)] = False
-        taken_out = len(self._indices) - len(self)
-        if taken_out > min(256, max(64, len(self._indices) // 4)):
+        positions = np.searchsorted(self._indices, indices)
+        self._alive[positions] = False
+        first, self._n_gone = self._n_gone, self._n_gone + len(positions)
+        if self._n_gone > min(GONE, max(64, len(self._indices) // 4)):
             self._flush()
+        else:
+            self._gone[first : self._n_gone] = self._points[positions]
         return indices
 
     def _ranks(self, vector: np.ndarray, dead: float) -> np.ndarray:
@@ -441,29 +447,56 @@ class _Unassigned:
 
     def _exact_sums(self, positions: np.ndarray) -> np.ndarray:
         """Sums of distances to the unassigned points, of the stored points at ``positions``."""
-        return self._sums[positions] - self._sums_of_distances(positions, ~self._alive)
-
-    def _sums_of_distances(self, sources: np.ndarray, targets: np.ndarray) -> np.ndarray:
-        """For each of the stored ``sources`` the sum of its distances to ``targets``, in blocks."""
-        x, x_squares = self._points[sources], self._squares[sources]
-        y, y_squares = self._points[targets], self._squares[targets]
-        sums = np.zeros(len(x))
-        step = max(1, BLOCK // max(1, len(y)))
-        for start in range(0, len(x), step):
-            rows = slice(start, start + step)
-            squares = x[rows] @ y.T
-            squares *= -2
-            squares += y_squares
-            squares += x_squares[rows, None]
-            np.maximum(squares, 0, out=squares)
-            sums[rows] = np.sqrt(squares, out=squares).sum(axis=1)
-        return sums
+        return self._sums[positions] - _sums_to(
+            self._points[positions], self._squares[positions], self._gone[: self._n_gone]
+        )
 
     def _flush(self) -> None:
         """Forget the points that were taken out."""
         keep = self._alive
-        if self._keep_sums:
-            self._sums = self._exact_sums(np.flatnonzero(keep))
+        gone = self._points[~keep]
         self._points, self._squares = self._points[keep], self._squares[keep]
+        if self._keep_sums:
+            self._sums = self._sums[keep] - _sums_to(self._points, self._squares, gone)
         self._indices = self._indices[keep]
         self._alive = np.ones(len(self._indices), dtype=bool)
+        self._n_gone = 0
+
+
+def _squared_norms(points: np.ndarray) -> np.ndarray:
+    return np.einsum("nd,nd->n", points, points)
+
+
+def _distances(
+    x: np.ndarray, x_squares: np.ndarray, y: np.ndarray, y_squares: np.ndarray
+) -> np.ndarray:
+    """Distances ``(len(x), len(y))`` of points with known squared norms, in one piece of memory."""
+    squares = x @ y.T
+    squares *= -2
+    squares += y_squares
+    squares += x_squares[:, None]
+    np.maximum(squares, 0, out=squares)
+    return np.sqrt(squares, out=squares)
+
+
+def _sums_to(x: np.ndarray, x_squares: np.ndarray, y: np.ndarray) -> np.ndarray:
+    """For each of the points ``x`` the sum of its distances to the points ``y``, in blocks."""
+    y_squares = _squared_norms(y)
+    sums = np.zeros(len(x))
+    step = max(1, BLOCK // max(1, len(y)))
+    for start in range(0, len(x), step):
+        rows = slice(start, start + step)
+        sums[rows] = _distances(x[rows], x_squares[rows], y, y_squares).sum(axis=1)
+    return sums
+
+
+def _sums_among(points: np.ndarray, squares: np.ndarray) -> np.ndarray:
+    """For each point the sum of its distances to all points, each pair measured once."""
+    sums = np.zeros(len(points))
+    step = max(1, BLOCK // len(points))
+    for start in range(0, len(points), step):
+        stop = min(start + step, len(points))
+        block = _distances(points[start:stop], squares[start:stop], points[start:], squares[start:])
+        sums[start:stop] += block.sum(axis=1)
+        sums[stop:] += block[:, stop - start :].sum(axis=0)
+    return sums
