@@ -1,14 +1,17 @@
-"""Claimed epsilon recomputed: Renyi-DP accounting of the subsampled Gaussian, in plain numpy.
+"""Claimed epsilon recomputed: accounting of the subsampled Gaussian mechanism, in plain numpy.
 
-It shares no code and no series expansion with the accountants of Opacus or dp-accounting: the Renyi
-divergence is a one-dimensional integral, evaluated numerically for any real order.
+Two accountants that share no code and no series expansion with those of Opacus or dp-accounting:
+Renyi-DP, an upper bound whose divergence is evaluated as a one-dimensional integral at any real
+order, and the privacy loss distribution, which is the epsilon itself up to a numerical error. A claim
+below the first may be right, for a tighter accountant made it; a claim below the second is not.
 """
 
 from math import inf
 from typing import NamedTuple
 
 import numpy as np
-from scipy.special import logsumexp
+from scipy.optimize import brentq
+from scipy.special import logsumexp, ndtr
 
 from benchmark.statistics.epsilon import gdp_mu_to_epsilon
 from benchmark.statistics.estimate import check_count, check_probability
@@ -151,6 +154,120 @@ def dp_sgd_epsilon(noise_multiplier, sample_rate, steps, delta, orders=RDP_ORDER
 def _ordered(rdp, orders, delta):
     epsilon, order = rdp_to_epsilon(rdp, orders, delta)
     return epsilon, delta, order
+
+
+def privacy_loss_epsilon(noise_multiplier, sample_rate, steps, delta):
+    """Epsilon of DP-SGD from the distribution of its privacy loss, tight up to a numerical error.
+
+    The loss of one step is put on a grid, its mean kept exactly, and composed by Fourier transform.
+    Adding and removing a record are both computed, and the worse one counts.
+
+    Parameters
+    ----------
+    noise_multiplier : float, at least 0
+    sample_rate : float in [0, 1]
+        Probability with which a record takes part in a step (Poisson sampling).
+    steps : int, at least 0
+    delta : float in (0, 1)
+        Of 1e-12 or more: the transform's rounding hides what is smaller.
+
+    Returns
+    -------
+    float
+        Infinite without noise. Within 0.2 % of dp-accounting's (tested), not a bound on either side.
+
+    References
+    ----------
+    Koskela, Jaelkoe and Honkela (2020), AISTATS, for the transform; Gopi, Lee and Wutschitz (2021),
+    NeurIPS, section 5, for the grid that keeps the mean.
+
+    Examples
+    --------
+    >>> round(privacy_loss_epsilon(1.1, 256 / 60000, 60 * 60000 // 256, 1e-5), 2)
+    2.38
+    """
+    check_count("steps", steps, 0)
+    check_probability("delta", delta)
+    upper = dp_sgd_epsilon(noise_multiplier, sample_rate, steps, delta * 1e-4).epsilon
+    if upper == 0 or not np.isfinite(upper):
+        return float(upper)
+    laws = [
+        _removed_loss(noise_multiplier, sample_rate),
+        _added_loss(noise_multiplier, sample_rate),
+    ]
+    return max(_composed_epsilon(*law, steps, delta, upper) for law in laws)
+
+
+def _loss(z, sigma, rate):
+    """Log ratio of the densities with the record (rate N(1, s^2) + (1 - rate) N(0, s^2)) and without."""
+    with np.errstate(divide="ignore"):
+        return np.logaddexp(np.log1p(-rate), np.log(rate) + (z - 0.5) / sigma**2)
+
+
+def _place_of_loss(loss, sigma, rate):
+    """The z at which the log ratio has this value; minus infinity below its least value."""
+    with np.errstate(divide="ignore", invalid="ignore"):
+        excess = loss + np.log(-np.expm1(np.log1p(-rate) - loss))  # log(e^loss - (1 - rate))
+    return np.where(np.isnan(excess), -inf, sigma**2 * (excess - np.log(rate)) + 0.5)
+
+
+def _removed_loss(sigma, rate):
+    """Distribution function, mean and deviation of the loss when the record was in."""
+
+    def cdf(loss):
+        z = _place_of_loss(loss, sigma, rate)
+        return (1 - rate) * ndtr(z / sigma) + rate * ndtr((z - 1) / sigma)
+
+    z, density = _normal_grid(sigma)
+    return cdf, *_moments(
+        _loss(z, sigma, rate), density * (1 - rate) + _shifted_density(z, sigma) * rate, z
+    )
+
+
+def _added_loss(sigma, rate):
+    """The same when it was out: the loss is the negative log ratio."""
+
+    def cdf(loss):
+        return 1 - ndtr(_place_of_loss(-loss, sigma, rate) / sigma)
+
+    z, density = _normal_grid(sigma)
+    return cdf, *_moments(-_loss(z, sigma, rate), density, z)
+
+
+def _normal_grid(sigma):
+    z = np.linspace(-14 * sigma, 1 + 14 * sigma, 20001)
+    return z, np.exp(-(z**2) / (2 * sigma**2)) / (sigma * np.sqrt(2 * np.pi))
+
+
+def _shifted_density(z, sigma):
+    return np.exp(-((z - 1) ** 2) / (2 * sigma**2)) / (sigma * np.sqrt(2 * np.pi))
+
+
+def _moments(loss, density, z):
+    weight = density * (z[1] - z[0])
+    mean = float(weight @ loss)
+    return mean, float(np.sqrt(max(weight @ (loss - mean) ** 2, 0.0)))
+
+
+def _composed_epsilon(cdf, mean, deviation, steps, delta, upper):
+    """Epsilon at delta of a loss composed with itself ``steps`` times."""
+    reach = upper + steps * abs(mean) + 8 * np.sqrt(steps) * deviation  # beyond it: next to nothing
+    n = 2 ** int(np.clip(np.ceil(np.log2(2 * reach / (deviation / 20))), 14, 21))
+    width = 2 * reach / n
+    grid = (np.arange(n) - n // 2) * width
+    edges = cdf(np.append(grid - width / 2, grid[-1] + width / 2))
+    mass = np.diff(edges)
+    mass[0], mass[-1] = mass[0] + edges[0], mass[-1] + 1 - edges[-1]
+    shift = mean - float(mass @ grid)
+    composed = np.fft.irfft(np.fft.rfft(np.fft.ifftshift(mass)) ** steps, n)
+    composed = np.maximum(np.fft.fftshift(composed), 0.0)
+    loss = grid + steps * shift
+
+    def excess(epsilon):
+        above = loss > epsilon
+        return composed[above] @ -np.expm1(epsilon - loss[above]) - delta
+
+    return 0.0 if excess(0.0) <= 0 else float(brentq(excess, 0.0, loss[-1], xtol=1e-6))
 
 
 def gaussian_epsilon(noise_multiplier, steps, delta):

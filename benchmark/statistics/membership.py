@@ -5,7 +5,7 @@ has one point per distinct score. Intervals are stated about the population that
 were drawn from, not about these candidates.
 """
 
-from math import inf, nan
+from math import inf, nan, sqrt
 from typing import NamedTuple
 
 import numpy as np
@@ -168,13 +168,14 @@ def newcombe_auc_limits(value, n_members, n_nonmembers, confidence=0.95):
 
 def _newcombe_upper(value, n_members, n_nonmembers, z):
     """Bisect for the theta above value at which it is z deviations away."""
+    value, z = float(value), float(z)  # plain floats: ten times as fast in a loop
     star = (n_members + n_nonmembers) / 2 - 1
     low, high = value, 1.0
     for _ in range(60):
         theta = (low + high) / 2
         spread = 1 + star * (1 - theta) / (2 - theta) + star * theta / (1 + theta)
         variance = theta * (1 - theta) * spread / (n_members * n_nonmembers)
-        low, high = (theta, high) if theta - value < z * np.sqrt(variance) else (low, theta)
+        low, high = (theta, high) if theta - value < z * sqrt(variance) else (low, theta)
     return high
 
 

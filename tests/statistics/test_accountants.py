@@ -11,6 +11,7 @@ from benchmark.statistics import (
     gaussian_epsilon,
     gdp_mu_to_epsilon,
     lower_bound,
+    privacy_loss_epsilon,
     rdp_to_epsilon,
     subsampled_gaussian_rdp,
     unresolved,
@@ -63,6 +64,35 @@ def test_is_an_upper_bound_on_the_tight_accountant(delta):
         tight.compose(composed(sigma, q, steps))
         ours = dp_sgd_epsilon(sigma, q, steps, delta).epsilon
         assert tight.get_epsilon(delta) < ours < 1.6 * tight.get_epsilon(delta)
+
+
+@pytest.mark.parametrize(
+    ("sigma", "q", "steps", "delta"),
+    [
+        (1.1, 256 / 60_000, 14_062, 1e-5),
+        (2.0, 0.1, 500, 1e-6),
+        (0.6, 0.002, 3000, 1e-5),
+        (0.5, 0.2, 50, 1e-3),
+        (5.0, 0.5, 1000, 1e-9),
+        (1.0, 0.2, 2, 1e-5),
+        (4.0, 1.0, 30, 1e-6),
+    ],
+)
+def test_the_privacy_loss_agrees_with_dp_accounting(sigma, q, steps, delta):
+    reference = pld.PLDAccountant()
+    reference.compose(composed(sigma, q, steps))
+    ours = privacy_loss_epsilon(sigma, q, steps, delta)
+    assert ours == pytest.approx(reference.get_epsilon(delta), rel=2e-3)
+    assert ours < dp_sgd_epsilon(sigma, q, steps, delta).epsilon
+
+
+def test_the_privacy_loss_of_a_gaussian_is_exact_and_its_limits_are_right():
+    assert privacy_loss_epsilon(2.0, 1.0, 16, 1e-5) == pytest.approx(
+        gaussian_epsilon(2.0, 16, 1e-5), rel=1e-5
+    )
+    assert privacy_loss_epsilon(0.0, 0.1, 10, 1e-5) == inf
+    assert privacy_loss_epsilon(1.0, 0.1, 0, 1e-5) == 0.0
+    assert privacy_loss_epsilon(50.0, 0.01, 1, 0.01) == 0.0  # delta pays for all of it
 
 
 @pytest.mark.parametrize("order", [2, 3, 8, 32])
