@@ -483,11 +483,11 @@ def _is_share(metric: str) -> bool:
 def _with_relative(
     metrics: Mapping[str, Estimate], real: Mapping[str, Estimate]
 ) -> Iterable[tuple[str, Estimate]]:
-    """Each figure, and its ratio to the figure of training on the real members."""
+    """Each figure, and of shares their ratio to the figure of training on the real members."""
     for metric, figure in metrics.items():
         yield metric, figure
         base = real.get(metric)
-        if base is not None and base.value > 0:
+        if base is not None and base.value > 0 and _is_share(metric):
             yield (
                 f"relative_{metric}",
                 Estimate(
