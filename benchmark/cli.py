@@ -495,6 +495,40 @@ def _interval(value: float, low: float, high: float) -> str:
     return f"{value:.3f}{inside}".replace("[", r"\[")
 
 
+@app.command()
+def check(
+    kind: Annotated[str, typer.Argument(help="datasets, features, methods, attacks …")],
+    name: Annotated[
+        str, typer.Argument(help="Name of an installed plugin, with a variant if need be.")
+    ],
+    params: Annotated[str, typer.Option(help="Parameters as JSON.")] = "{}",
+) -> None:
+    """Run the conformance checks of a plugin."""
+    import tempfile
+
+    from benchmark.conformance import checks_for
+    from benchmark.registry import KINDS, default_registry
+
+    _one_of("KIND", kind, tuple(KINDS))
+    try:
+        parameters = json.loads(params)
+    except json.JSONDecodeError as error:
+        raise LeakboardError(f"--params must be a JSON object. Got {params!r}: {error}") from error
+    failed = 0
+    for one in checks_for(default_registry().make(kind, name, parameters)):
+        with tempfile.TemporaryDirectory() as scratch:
+            try:
+                one(Path(scratch))
+                console.print(f"[green]ok[/]      {escape(str(one))}")
+            except Exception as error:  # whatever a plugin raises is a failed check
+                failed += 1
+                console.print(
+                    f"[red]failed[/]  {escape(f'{one}: {type(error).__name__}: {error}')}"
+                )
+    if failed:
+        raise SystemExit(1)
+
+
 # ---------------------------------------------------------------- tables
 
 

@@ -271,3 +271,10 @@ def test_bad_files_are_refused_with_status_2(cli, tmp_path, name, message):
     assert "bad.npz" in text
     assert message in text
     assert not (tmp_path / "out").exists()
+
+
+def test_check_runs_the_conformance_checks(cli):
+    done = cli("check", "methods", "k_same", "--params", '{"k": 3}', check=0)
+    assert "k_same-release_is_deterministic" in done.stdout
+    assert "failed" not in done.stdout
+    assert "must be a JSON object" in refused(cli, "check", "methods", "k_same", "--params", "{k: 3}")

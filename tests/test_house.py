@@ -1,0 +1,27 @@
+"""The rules of the house: who may import whom, and that the command line starts quickly."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).parent.parent
+
+
+def test_rooms_know_only_the_rooms_below_them():
+    script = "from importlinter.cli import lint_imports_command; lint_imports_command()"
+    done = subprocess.run(
+        [sys.executable, "-c", script, "--no-cache"], cwd=ROOT, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stdout[-3000:]
+
+
+def test_planning_imports_no_heavy_library():
+    script = (
+        "import sys\n"
+        "from benchmark.run import plan_suite\n"
+        "from benchmark.suite import load_suite\n"
+        "plan_suite(load_suite('quick'))\n"
+        "print([m for m in ('torch', 'torchvision', 'sklearn', 'timm') if m in sys.modules])\n"
+    )
+    done = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True)
+    assert done.stdout.strip() == "[]", done.stdout + done.stderr[-2000:]
