@@ -13,7 +13,7 @@ References
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
@@ -32,7 +32,8 @@ from benchmark.contracts import (
 )
 
 if TYPE_CHECKING:
-    from benchmark.learning.cvae import FeatureGenerator, TrainingSummary
+    from benchmark.learning.cvae import FeatureGenerator
+    from benchmark.learning.fleet import Trainee, TrainingSummary
 
 __all__ = ["CVAE"]
 
@@ -57,7 +58,7 @@ class CVAE(Method):
 
     info: ClassVar[MethodInfo] = MethodInfo(
         name="cvae",
-        version="1",
+        version="2",
         summary="Samples of a conditional VAE fitted to the members' features.",
         citation="Di Salvo et al. 2024, arXiv 2408.00639",
         offers=Access.WEIGHTS,
@@ -98,9 +99,42 @@ class CVAE(Method):
         LeakboardError
             Where training diverges.
         """
-        if members.kind != "feature":
-            raise NotApplicable("'cvae' works on features. Got images; name a feature extractor.")
-        generator, summary = self._train(members, context)
+        (release,) = self.fit_many([members], [context])
+        return release
+
+    def fit_many(self, members: Sequence[Records], contexts: Sequence[Context]) -> list[Release]:
+        """A fleet: all networks are trained at once; raises as :meth:`fit`, of which one is the case."""
+        from benchmark.learning.cvae import train_cvaes
+
+        if len(members) != len(contexts):
+            raise LeakboardError(
+                f"fit_many needs one context for each training set. Got {len(contexts)} and {len(members)}."
+            )
+        prepared = [self._prepare(m, c) for m, c in zip(members, contexts, strict=True)]
+        summaries = train_cvaes(
+            [trainee for trainee, _ in prepared],
+            beta=self.beta,
+            published_kl=self.published_kl,
+            lr=self.lr,
+            batch_size=self.batch_size,
+            epochs=self.epochs,
+            patience=self.patience,
+            progress=contexts[0].progress if contexts else lambda fraction: None,
+        )
+        return [
+            self._release(generator, summary, m, c)
+            for (_, generator), summary, m, c in zip(
+                prepared, summaries, members, contexts, strict=True
+            )
+        ]
+
+    def _release(
+        self,
+        generator: FeatureGenerator,
+        summary: TrainingSummary,
+        members: Records,
+        context: Context,
+    ) -> Release:
         if not math.isfinite(summary.validation_loss):
             raise LeakboardError(
                 f"training of 'cvae' diverged: the validation loss was never finite in "
@@ -134,15 +168,17 @@ class CVAE(Method):
             guarantee=saved.guarantee,
         )
 
-    def _train(
-        self, members: Records, context: Context
-    ) -> tuple[FeatureGenerator, TrainingSummary]:
+    def _prepare(self, members: Records, context: Context) -> tuple[Trainee, FeatureGenerator]:
+        """A network at its initial weights with its records, and the generator that it is part of."""
         import torch
         from torch.nn import functional as F
 
-        from benchmark.learning.cvae import CVAENetwork, FeatureGenerator, train_cvae
+        from benchmark.learning.cvae import CVAENetwork, FeatureGenerator
+        from benchmark.learning.fleet import Trainee
         from benchmark.learning.training import build
 
+        if members.kind != "feature":
+            raise NotApplicable("'cvae' works on features. Got images; name a feature extractor.")
         n_classes = int(members.labels.max()) + 1
         minimum = members.data.min(axis=0)
         width = members.data.max(axis=0) - minimum
@@ -155,21 +191,14 @@ class CVAE(Method):
             context.torch_generator("weights"),
             context.device,
         )
-        summary = train_cvae(
+        trainee = Trainee(
             network,
             (x[~validation], onehot[~validation]),
             (x[validation], onehot[validation]) if validation.any() else (x, onehot),
-            beta=self.beta,
-            published_kl=self.published_kl,
-            lr=self.lr,
-            batch_size=self.batch_size,
-            epochs=self.epochs,
-            patience=self.patience,
-            generator=context.torch_generator("training"),
-            progress=context.progress,
+            context.torch_generator("training"),
         )
         scaling = (torch.from_numpy(array).to(context.device) for array in (minimum, width))
-        return FeatureGenerator(network, *scaling), summary
+        return trainee, FeatureGenerator(network, *scaling)
 
 
 class Sampler:

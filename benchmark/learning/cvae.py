@@ -12,16 +12,25 @@ References
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
 from torch import nn
 from torch.nn import functional as F
 
-from benchmark.learning.training import EarlyStopping, batches
+from benchmark.learning.fleet import Trainee, TrainingSummary, train_fleet
 
-__all__ = ["CVAENetwork", "FeatureGenerator", "TrainingSummary", "cvae_loss", "train_cvae"]
+__all__ = [
+    "CVAENetwork",
+    "FeatureGenerator",
+    "TrainingSummary",
+    "cvae_loss",
+    "cvae_losses",
+    "record_loss",
+    "train_cvae",
+    "train_cvaes",
+]
 
 
 class CVAENetwork(nn.Module):
@@ -98,13 +107,25 @@ def cvae_loss(
     Tensor
         Scalar.
     """
+    return cvae_losses(reconstruction, x, mean, log_std, beta, published_kl).mean()
+
+
+def cvae_losses(
+    reconstruction: torch.Tensor,
+    x: torch.Tensor,
+    mean: torch.Tensor,
+    log_std: torch.Tensor,
+    beta: float,
+    published_kl: bool = False,
+) -> torch.Tensor:
+    """The same of each record: ``(…, B)`` of arguments ``(…, B, D)`` and ``(…, B, L)``."""
     error = (reconstruction - x).square().sum(dim=-1)
     spread = (2 * log_std).exp() + mean.square()
     if published_kl:
         penalty = spread - log_std - 0.5
     else:
         penalty = 0.5 * (spread - 1) - log_std
-    return (error + beta * penalty.sum(dim=-1)).mean()
+    return error + beta * penalty.sum(dim=-1)
 
 
 class FeatureGenerator(nn.Module):
@@ -152,13 +173,19 @@ class FeatureGenerator(nn.Module):
         return F.one_hot(labels, self.n_classes).to(like.dtype)
 
 
-@dataclass(frozen=True)
-class TrainingSummary:
-    """``epochs`` run, the ``best_epoch`` whose weights were kept, and its ``validation_loss``."""
+def record_loss(
+    beta: float, published_kl: bool
+) -> Callable[[CVAENetwork, tuple[torch.Tensor, ...], torch.Tensor], torch.Tensor]:
+    """Each record's loss, as :func:`~benchmark.learning.fleet.train_fleet` wants it."""
 
-    epochs: int
-    best_epoch: int
-    validation_loss: float
+    def loss(
+        network: CVAENetwork, batch: tuple[torch.Tensor, ...], noise: torch.Tensor
+    ) -> torch.Tensor:
+        x, onehot = batch
+        reconstruction, mean, log_std = network(x, onehot, noise)
+        return cvae_losses(reconstruction, x, mean, log_std, beta, published_kl)
+
+    return loss
 
 
 def train_cvae(
@@ -175,9 +202,7 @@ def train_cvae(
     generator: torch.Generator,
     progress: Callable[[float], None] = lambda fraction: None,
 ) -> TrainingSummary:
-    """Train in place by Adam with early stopping; the best weights by validation loss are kept.
-
-    The validation loss uses one draw of the codes' noise for all epochs, so that epochs compare.
+    """Train one network in place by Adam with early stopping: a fleet of one.
 
     Parameters
     ----------
@@ -187,35 +212,30 @@ def train_cvae(
         Features ``(N, D) float32`` in [0, 1] and one-hot labels ``(N, C) float32``; N ≥ 1.
     beta, published_kl
         See :func:`cvae_loss`.
-    lr, batch_size, epochs, patience
-        Adam's step, records a step, most epochs, epochs without progress before stopping.
+    lr, batch_size, epochs, patience, progress
+        See :func:`~benchmark.learning.fleet.train_fleet`.
     generator : torch.Generator
         On the CPU; order of records and noise are drawn there.
-    progress : callable
-        Told the share of the most epochs that were run.
     """
-    (x, onehot), (x_val, onehot_val) = training, validation
-    device = x.device
+    (summary,) = train_cvaes(
+        [Trainee(network, training, validation, generator)],
+        beta=beta,
+        published_kl=published_kl,
+        lr=lr,
+        batch_size=batch_size,
+        epochs=epochs,
+        patience=patience,
+        progress=progress,
+    )
+    return summary
 
-    def noise(n: int) -> torch.Tensor:
-        return torch.randn(n, network.latent, generator=generator).to(device)
 
-    def loss(x: torch.Tensor, onehot: torch.Tensor, noise: torch.Tensor) -> torch.Tensor:
-        reconstruction, mean, log_std = network(x, onehot, noise)
-        return cvae_loss(reconstruction, x, mean, log_std, beta, published_kl)
-
-    optimiser = torch.optim.Adam(network.parameters(), lr=lr, fused=True)
-    stopping = EarlyStopping(network, patience)
-    noise_val = noise(len(x_val))
-    for epoch in range(epochs):
-        for index in batches(len(x), batch_size, generator, device):
-            optimiser.zero_grad()
-            loss(x[index], onehot[index], noise(len(index))).backward()
-            optimiser.step()
-        with torch.no_grad():
-            stop = stopping.update(loss(x_val, onehot_val, noise_val).item())
-        if stop:
-            break
-        progress((epoch + 1) / epochs)
-    stopping.restore_best()
-    return TrainingSummary(stopping.epochs, stopping.best_epoch, stopping.best_loss)
+def train_cvaes(
+    trainees: Sequence[Trainee], *, beta: float, published_kl: bool, **options: Any
+) -> list[TrainingSummary]:
+    """Train a fleet in place; ``options`` are those of :func:`~benchmark.learning.fleet.train_fleet`."""
+    if not trainees:
+        return []
+    latent = trainees[0].network.latent
+    assert isinstance(latent, int)
+    return train_fleet(trainees, record_loss(beta, published_kl), noise=latent, **options)
