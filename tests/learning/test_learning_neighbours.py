@@ -4,7 +4,13 @@ import numpy as np
 import pytest
 from sklearn.neighbors import NearestNeighbors
 
-from benchmark.learning.neighbours import _block_size, nearest
+from benchmark.learning.neighbours import (
+    _block_sizes,
+    _rounding,
+    _Search,
+    _smallest,
+    nearest,
+)
 
 
 def _reference(queries, gallery, k):
@@ -78,9 +84,69 @@ def test_no_queries_give_no_answers():
 @pytest.mark.parametrize("width", [2, 64, 1280, 150_528])
 def test_a_block_stays_within_the_memory_given(width):
     budget = 128 << 20
-    b = _block_size(width - 1, 1, budget)
-    assert 8 * (2 * b * width + 3 * b * b) <= budget
-    assert 8 * (2 * (b + 1) * width + 3 * (b + 1) ** 2) > budget
+    n_queries, n_gallery = _block_sizes(width, 5, budget)
+    products = 4 * n_queries * n_gallery
+    assert 12 * width * (n_queries + n_gallery) + products <= budget
+    assert n_queries == 4096 or 2 * (12 * width * (n_queries + 1) + products) > budget / 2
+
+
+@pytest.mark.parametrize("n_list", [1, 5, 40])
+@pytest.mark.parametrize("n_columns", [7, 50, 320, 333, 4096])
+def test_the_smallest_by_groups_are_the_smallest(n_list, n_columns):
+    torch = pytest.importorskip("torch")
+    values = torch.randn(30, n_columns, generator=torch.Generator().manual_seed(n_columns))
+    n = min(n_list, n_columns)
+    found, columns = _smallest(values, n)
+    expected = values.sort(dim=1)
+    assert torch.equal(found, expected.values[:, :n])
+    assert torch.equal(columns, expected.indices[:, :n])
+
+
+def _certain(queries, gallery, k=1):
+    n_list = min(k + 4, len(gallery))
+    return _Search(gallery, n_list, "cpu", 1 << 27)(queries, None, k)[2]
+
+
+def test_ordinary_records_are_certain_in_single_precision_and_near_copies_are_not():
+    rng = np.random.default_rng(4)
+    records = rng.standard_normal((2000, 256)).astype(np.float32)
+    assert _certain(records[:200], records[200:]).mean() > 0.95
+    crowd = (records[:1] + 1e-5 * records).astype(np.float32)
+    far = np.concatenate([crowd, -50 * records[:5]])
+    assert not _certain(crowd[:200], far).any()
+
+
+@pytest.mark.parametrize("scale", [1e-30, 1e-6, 1.0, 1e18, 1e30])
+@pytest.mark.parametrize("offset", [0.0, 3.0, 1e4])
+@pytest.mark.parametrize("spread", [1.0, 1e-4])
+def test_is_exact_for_crowds_at_any_scale_and_place(scale, offset, spread):
+    # Crowds far apart: what tells the records of one crowd apart is below float32's rounding of
+    # the expanded distance, so single precision alone would return wrong neighbours.
+    rng = np.random.default_rng(5)
+    centres = rng.standard_normal((3, 64))
+    rows = centres[np.arange(400) % 3] + spread * rng.standard_normal((400, 64))
+    records = ((rows + offset) * scale).astype(np.float32)
+    queries, gallery = records[:80], records[80:]
+    _, indices = nearest(queries, gallery, 2)
+    gaps = queries[:, None].astype(np.float64) - gallery[None]
+    exact = np.linalg.norm(gaps / scale, axis=2)
+    np.testing.assert_allclose(
+        np.take_along_axis(exact, indices, 1), np.sort(exact, axis=1)[:, :2], rtol=1e-12
+    )
+
+
+def test_the_bound_on_rounding_holds_and_is_not_idle():
+    rng = np.random.default_rng(6)
+    gallery = rng.standard_normal((500, 300)).astype(np.float32)
+    queries = rng.standard_normal((50, 300)).astype(np.float32)
+    search = _Search(gallery, 500, "cpu", 1 << 27)
+    moved = search.frame.apply(queries, np.float64)
+    reference = search.frame.apply(gallery, np.float64)
+    last, _, longest = search._short_list(moved, None, np.float32)
+    exact = (np.square(reference).sum(1) - 2 * moved @ reference.T).max(axis=1)
+    bound = _rounding(np.linalg.norm(moved, axis=1), longest, 300)
+    assert (np.abs(last - exact) <= bound).all()
+    assert np.abs(last - exact).max() > 1e-4 * bound.max()
 
 
 @pytest.mark.parametrize(
