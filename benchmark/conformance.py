@@ -41,10 +41,12 @@ from benchmark.contracts import (
     Records,
     Release,
     Saved,
+    Shadows,
     Utility,
     View,
 )
-from benchmark.game import check_answer
+from benchmark.game import check_answer, draw_shadow_pair
+from benchmark.plan import shadows_of
 
 __all__ = ["Check", "ConformanceError", "checks_for", "example_records"]
 
@@ -275,7 +277,21 @@ def _attack_inputs(attack: Attack, kind: str) -> tuple[View, Records, Records]:
         view = View(access=Access.NONE, known_coins=known)
     else:
         view = View(access=attack.info.needs, records=candidates.take(coins))
-    return view, candidates, example_records(kind, 50, seed=2)
+    auxiliary = example_records(kind, 50, seed=2)
+    if shadows_of(attack):
+        view = replace(view, shadows=_example_shadows(candidates, auxiliary, shadows_of(attack)))
+    return view, candidates, auxiliary
+
+
+def _example_shadows(candidates: Records, auxiliary: Records, n: int) -> Shadows:
+    """Shadows of a method that releases what it is given."""
+    rng, units = np.random.default_rng(4), np.arange(len(candidates))
+    included = np.concatenate([draw_shadow_pair(units, rng) for _ in range(-(-n // 2))])[:n]
+    return Shadows(
+        releases=tuple(candidates.take(mask) for mask in included),
+        included=included,
+        included_auxiliary=np.zeros((n, len(auxiliary)), dtype=bool),
+    )
 
 
 def _attackable(attack: Attack) -> bool:
