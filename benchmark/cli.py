@@ -94,8 +94,9 @@ def run(
         errors.print("stopped. The same command goes on where this one ended.")
         raise SystemExit(130) from None
     listener.summary()
-    results = write_results(opened, records)
-    page = write_site(opened, records, results, root / "site")
+    with console.status("computing results and leaderboard"):
+        results = write_results(opened, records)
+        page = write_site(opened, records, results, root / "site")
     _print_board(results.frame)
     _print_controls(results.verdicts)
     troubles = _troubles(opened, records)
