@@ -3,7 +3,7 @@
 A plugin is named by a string or by a mapping with ``name`` and, where wanted, ``params`` (fixed values), ``grid``
 (lists of values, all combinations of which are run) and ``space`` (``image`` or ``feature``, the records it is to work
 on). A dataset's entry also says which ``features`` it is looked at in, how large the ``game`` is, and which ``subset``
-of a large dataset to use.
+of a large dataset to use. ``claims`` are what a paper says of the figures; the run judges them.
 """
 
 from __future__ import annotations
@@ -13,14 +13,25 @@ import itertools
 from collections.abc import Mapping
 from importlib import resources
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Discriminator,
+    Field,
+    Tag,
+    ValidationError,
+    model_validator,
+)
 
 from benchmark.contracts import Kind, LeakboardError
 
 __all__ = [
+    "Claim",
+    "ClaimFigure",
     "DatasetEntry",
     "GameRules",
     "PerturbationEntry",
@@ -100,6 +111,52 @@ class DatasetEntry(_Model):
     subset: Subset | None = None
 
 
+class ClaimFigure(_Model):
+    """A figure that a claim speaks of: a metric of a utility or an attack, under the clean or a perturbed condition.
+
+    ``method`` and ``attack`` are a label, such as ``k_same(k=5)``, or a name, which stands for every variant in the
+    suite. With ``perturbation`` the figure is the mean over ``severities`` (default: all).
+    """
+
+    method: str = Field(min_length=1)
+    metric: str = Field(min_length=1)
+    utility: str | None = None
+    attack: str | None = None
+    perturbation: str | None = None
+    severities: list[Annotated[int, Field(ge=1)]] = []
+
+    @model_validator(mode="after")
+    def _severities_are_of_a_perturbation(self) -> ClaimFigure:
+        if self.severities and self.perturbation is None:
+            raise ValueError("severities need a perturbation: name it, or leave severities out")
+        return self
+
+
+ClaimSide = Annotated[
+    Annotated[ClaimFigure, Tag("figure")] | Annotated[float, Tag("number")],
+    Discriminator(lambda v: "number" if isinstance(v, int | float) else "figure"),
+]
+
+
+class Claim(_Model):
+    """What a paper says of two figures, to be judged by this run (see :mod:`benchmark.claims`).
+
+    ``left relation right``: with ``>=`` the left may fall behind by up to ``margin``, with ``>`` it must be ahead by
+    more than that; likewise for ``<=`` and ``<``. Judged in every place that has the figures, or in ``dataset`` and
+    ``features`` alone.
+    """
+
+    id: str = Field(pattern=r"^[a-z0-9][a-z0-9_-]*$")
+    text: str = Field(min_length=1)
+    source: str = ""
+    left: ClaimFigure
+    right: ClaimSide
+    relation: Literal[">=", ">", "<=", "<"]
+    margin: float = Field(default=0.0, ge=0, allow_inf_nan=False)
+    dataset: str | None = None
+    features: str | None = None
+
+
 class Limits(_Model):
     """Limits of every node, in place of what the plugins ask for."""
 
@@ -132,6 +189,7 @@ class Suite(_Model):
     game: GameRules = GameRules()
     confidence: float = Field(default=0.95, gt=0.5, lt=1)
     limits: Limits = Limits()
+    claims: list[Claim] = []
 
     def with_seeds(self, n: int) -> Suite:
         """The same suite with seeds 0 … n−1."""
@@ -240,6 +298,9 @@ _SECTIONS: Mapping[str, type[_Model]] = {
     "game": GameRules,
     "subset": Subset,
     "limits": Limits,
+    "claims": Claim,
+    "left": ClaimFigure,
+    "right": ClaimFigure,
     "methods": PluginEntry,
     "attacks": PluginEntry,
     "utilities": PluginEntry,
