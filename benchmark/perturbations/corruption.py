@@ -15,7 +15,7 @@ place of a dozen.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any, ClassVar, Literal, cast
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 from pydantic import ValidationInfo, field_validator
@@ -190,7 +190,7 @@ class Corruption(Perturbation):
         """The families that images of so many channels may get."""
         if self.family == "mixed":
             return families_of(self.modality, channels)
-        return (cast(Family, self.family),)
+        return (self.family,)
 
     def apply(
         self, records: Records, severity: int, rng: np.random.Generator, reference: Records

@@ -80,7 +80,8 @@ def phantom_image(size: int) -> np.ndarray:
     """A drawn fundus photograph ``(size, size, 3) uint8``, the same one at every call."""
     from benchmark.datasets.phantom import Phantom
 
-    return Phantom(patients=12, visits=1, size=size).load(Context(seed=0)).pool.data[7]
+    phantom = Phantom(patients=12, visits=1, size=size, classes=2, population_seed=0)
+    return phantom.load(Context(seed=0)).pool.data[7]
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
