@@ -1,4 +1,4 @@
-"""A conditional variational autoencoder on features, which releases samples instead of records.
+"""A conditional variational autoencoder, which releases samples instead of records.
 
 Networks, loss and training loop are in :mod:`benchmark.learning.cvae`. The method is that of Di Salvo
 et al. [1]_, with the textbook Kullback–Leibler penalty unless ``published_kl`` is set, and with the
@@ -13,7 +13,7 @@ References
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
@@ -25,20 +25,20 @@ from benchmark.contracts import (
     LeakboardError,
     Method,
     MethodInfo,
-    NotApplicable,
     Records,
     Release,
     Saved,
 )
 
 if TYPE_CHECKING:
-    from benchmark.learning.cvae import FeatureGenerator
+    from benchmark.learning.cvae import CVAENetwork, FeatureGenerator
     from benchmark.learning.fleet import Trainee, TrainingSummary
 
-__all__ = ["CVAE"]
+__all__ = ["CVAE", "Sampler"]
 
 # Records decoded at once, which bounds memory when many are drawn.
 CHUNK = 8192
+IMAGE_CHUNK = 256
 
 
 class CVAE(Method):
@@ -59,14 +59,14 @@ class CVAE(Method):
     info: ClassVar[MethodInfo] = MethodInfo(
         name="cvae",
         version="2",
-        summary="Samples of a conditional VAE fitted to the members' features.",
+        summary="Samples of a conditional VAE fitted to the members.",
         citation="Di Salvo et al. 2024, arXiv 2408.00639",
         offers=Access.WEIGHTS,
-        kinds=frozenset({"feature"}),
     )
 
     hidden: int = Field(256, ge=1, description="width of the hidden layers")
     latent: int = Field(50, ge=1, description="dimension of the latent code")
+    channels: int = Field(32, ge=1, description="maps of the first convolution (images only)")
     beta: float = Field(0.1, ge=0, allow_inf_nan=False, description="weight of the KL penalty")
     published_kl: bool = Field(
         False,
@@ -94,8 +94,6 @@ class CVAE(Method):
 
         Raises
         ------
-        NotApplicable
-            For images; extract features first.
         LeakboardError
             Where training diverges.
         """
@@ -141,11 +139,11 @@ class CVAE(Method):
                 f"{summary.epochs} epochs. Got lr={self.lr}; try a smaller one, such as 1e-3."
             )
         counts = np.bincount(members.labels)
-        sample = Sampler(generator, counts, self.sample_scale, members.extractor)
-        labels = np.repeat(np.arange(len(counts)), _scaled_counts(counts, self.release_size))
+        sample = Sampler(generator, counts, self.sample_scale, members)
+        labels = np.repeat(np.arange(len(counts)), scaled_counts(counts, self.release_size))
         return Release(
             records=sample(len(labels), labels, context.rng("release")),
-            state={**_to_numpy(generator), "class_counts": counts},
+            state={**to_numpy(generator), "class_counts": counts},
             sample=sample,
             weights=generator,
             notes={
@@ -157,37 +155,39 @@ class CVAE(Method):
 
     def restore(self, saved: Saved, context: Context) -> Release:
         """Rebuild the generator; draws are those of the fitted release, bit for bit."""
-        generator = _from_numpy(saved.state, context.device)
         counts = saved.state["class_counts"]
-        extractor = saved.records.extractor
+        shape = saved.records.data.shape[1:]
+        generator = from_numpy(saved.state, lambda: self._network(shape, len(counts)))
+        generator.to(context.device)
         return Release(
             records=saved.records,
             state=saved.state,
-            sample=Sampler(generator, counts, self.sample_scale, extractor),
+            sample=Sampler(generator, counts, self.sample_scale, saved.records),
             weights=generator,
             guarantee=saved.guarantee,
         )
+
+    def _network(self, shape: tuple[int, ...], n_classes: int) -> CVAENetwork:
+        from benchmark.learning.cvae import make_network
+
+        return make_network(shape, n_classes, self.hidden, self.latent, self.channels)
 
     def _prepare(self, members: Records, context: Context) -> tuple[Trainee, FeatureGenerator]:
         """A network at its initial weights with its records, and the generator that it is part of."""
         import torch
         from torch.nn import functional as F
 
-        from benchmark.learning.cvae import CVAENetwork, FeatureGenerator
+        from benchmark.learning.cvae import FeatureGenerator
         from benchmark.learning.fleet import Trainee
         from benchmark.learning.training import build
 
-        if members.kind != "feature":
-            raise NotApplicable("'cvae' works on features. Got images; name a feature extractor.")
         n_classes = int(members.labels.max()) + 1
-        minimum = members.data.min(axis=0)
-        width = members.data.max(axis=0) - minimum
-        scaled = (members.data - minimum) / np.where(width > 0, width, np.float32(1))
-        x = torch.from_numpy(scaled).to(context.device)
+        minimum, width = _scaling(members)
+        x = torch.from_numpy(scale(members, minimum, width)).to(context.device)
         onehot = F.one_hot(torch.from_numpy(members.labels), n_classes).float().to(context.device)
         validation = split_by_identity(members, self.validation_fraction, context.rng("split"))
         network = build(
-            lambda: CVAENetwork(members.data.shape[1], n_classes, self.hidden, self.latent),
+            lambda: self._network(members.data.shape[1:], n_classes),
             context.torch_generator("weights"),
             context.device,
         )
@@ -211,8 +211,8 @@ class Sampler:
         Labels are drawn from their shares where none are given.
     scale : float
         Standard deviation of the codes.
-    extractor : str or None
-        Put on the records drawn.
+    like : Records
+        Draws have their shape, kind and extractor.
     """
 
     def __init__(
@@ -220,12 +220,14 @@ class Sampler:
         generator: FeatureGenerator,
         class_counts: np.ndarray,
         scale: float,
-        extractor: str | None,
+        like: Records,
     ) -> None:
         self.generator = generator
         self.class_counts = class_counts
         self.scale = scale
-        self.extractor = extractor
+        self.shape = like.data.shape[1:]
+        self.kind = like.kind
+        self.extractor = like.extractor
 
     def __call__(self, n: int, labels: np.ndarray | None, rng: np.random.Generator) -> Records:
         """``n`` fresh records of the given ``labels (n,) int64``, or of drawn ones.
@@ -257,17 +259,24 @@ class Sampler:
         import torch
 
         device = self.generator.minimum.device
-        parts = [np.empty((0, len(self.generator.minimum)), dtype=np.float32)]
+        step = CHUNK if self.kind == "feature" else IMAGE_CHUNK
+        parts = [self._units(np.empty((0, len(self.generator.minimum)), dtype=np.float32))]
         with torch.no_grad():
-            for start in range(0, len(codes), CHUNK):
-                chunk = slice(start, start + CHUNK)
+            for start in range(0, len(codes), step):
+                chunk = slice(start, start + step)
                 z = torch.from_numpy(codes[chunk]).to(device)
                 y = torch.from_numpy(labels[chunk]).to(device)
-                parts.append(self.generator(z, y).cpu().numpy())
+                parts.append(self._units(self.generator(z, y).cpu().numpy()))
         return np.concatenate(parts)
 
+    def _units(self, flat: np.ndarray) -> np.ndarray:
+        """Vectors as records: features as they are, pixels rounded and in their place."""
+        if self.kind == "feature":
+            return flat
+        return np.rint(flat).clip(0, 255).astype(np.uint8).reshape(-1, *self.shape)
 
-def _scaled_counts(counts: np.ndarray, factor: float) -> np.ndarray:
+
+def scaled_counts(counts: np.ndarray, factor: float) -> np.ndarray:
     """Records to release of each class: rounded, and at least one where there are members."""
     return np.maximum(np.rint(counts * factor).astype(np.int64), (counts > 0).astype(np.int64))
 
@@ -299,23 +308,43 @@ def split_by_identity(records: Records, fraction: float, rng: np.random.Generato
     return chosen
 
 
-def _to_numpy(generator: FeatureGenerator) -> dict[str, np.ndarray]:
+def _scaling(members: Records) -> tuple[np.ndarray, np.ndarray]:
+    """Minimum and width of each feature among the members; 0 and 255 for pixels."""
+    if members.kind == "image":
+        return constant_scaling(members, 0.0, 255.0)
+    minimum = members.data.min(axis=0)
+    return minimum, members.data.max(axis=0) - minimum
+
+
+def constant_scaling(records: Records, low: float, high: float) -> tuple[np.ndarray, np.ndarray]:
+    """The same minimum and width ``(D,) float32`` for every feature or pixel."""
+    dimension = math.prod(records.data.shape[1:])
+    return np.full(dimension, low, np.float32), np.full(dimension, high - low, np.float32)
+
+
+def scale(records: Records, minimum: np.ndarray, width: np.ndarray) -> np.ndarray:
+    """Records as vectors ``(N, D) float32``, minimum at 0 and maximum at 1; constant features at 0."""
+    flat = records.data.reshape(len(records), len(minimum)).astype(np.float32)
+    return (flat - minimum) / np.where(width > 0, width, np.float32(1))
+
+
+def to_numpy(generator: FeatureGenerator) -> dict[str, np.ndarray]:
+    """The generator's numbers, copied."""
     return {name: value.cpu().numpy().copy() for name, value in generator.state_dict().items()}
 
 
-def _from_numpy(state: Mapping[str, np.ndarray], device: str) -> FeatureGenerator:
-    """The generator of a state, its shape read off the arrays."""
+def from_numpy(
+    state: Mapping[str, np.ndarray], network: Callable[[], CVAENetwork]
+) -> FeatureGenerator:
+    """The generator of a state, on the CPU; ``network`` makes one of its shape."""
     import torch
 
-    from benchmark.learning.cvae import CVAENetwork, FeatureGenerator
+    from benchmark.learning.cvae import FeatureGenerator
 
     dimension = len(state["minimum"])
-    hidden, inputs = state["network.encoder.0.weight"].shape
-    latent = len(state["network.encoder.2.bias"]) // 2
     with torch.device("meta"):
-        network = CVAENetwork(dimension, inputs - dimension, hidden, latent)
-        generator = FeatureGenerator(network, torch.empty(dimension), torch.empty(dimension))
+        generator = FeatureGenerator(network(), torch.empty(dimension), torch.empty(dimension))
     generator = generator.to_empty(device="cpu")
     names = generator.state_dict().keys()
     generator.load_state_dict({name: torch.from_numpy(np.array(state[name])) for name in names})
-    return generator.to(device)
+    return generator

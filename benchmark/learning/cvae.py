@@ -1,8 +1,9 @@
-"""Conditional variational autoencoder for feature vectors (Di Salvo et al. 2024).
+"""Conditional variational autoencoder for feature vectors (Di Salvo et al. 2024) and for images.
 
 Encoder Linear(D+C→H) ReLU Linear(H→2·L), decoder Linear(L+C→H) ReLU Linear(H→D) Sigmoid; the one-hot
-label is concatenated to both inputs and features are scaled to [0, 1]. All randomness enters as an
-argument, so that networks and losses can be vectorised over a fleet of models by ``torch.func``.
+label is concatenated to both inputs and features are scaled to [0, 1]. For images convolutions come
+before and after. Everything accepts leading axes, so that a stack of networks runs the same code, and
+all randomness enters as an argument.
 
 References
 ----------
@@ -12,6 +13,7 @@ References
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -24,9 +26,11 @@ from benchmark.learning.fleet import Trainee, TrainingSummary, train_fleet
 __all__ = [
     "CVAENetwork",
     "FeatureGenerator",
+    "ImageCVAENetwork",
     "TrainingSummary",
     "cvae_loss",
     "cvae_losses",
+    "make_network",
     "record_loss",
     "train_cvae",
     "train_cvaes",
@@ -77,6 +81,101 @@ class CVAENetwork(nn.Module):
         """Reconstruction, mean and log standard deviation; ``noise (B, L)`` is standard normal."""
         mean, log_std = self.encode(x, onehot)
         return self.decode(mean + log_std.exp() * noise, onehot), mean, log_std
+
+
+class Maps(nn.Module):
+    """``(…, H·W·C)`` with the channel fastest → ``(…, C, H, W)``."""
+
+    def __init__(self, shape: tuple[int, int, int]) -> None:
+        super().__init__()
+        self.shape = shape
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Reshape."""
+        return x.unflatten(-1, self.shape).movedim(-1, -3).contiguous()
+
+
+class Vector(nn.Module):
+    """``(…, C, H, W)`` → ``(…, H·W·C)`` with the channel fastest."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Reshape."""
+        return x.movedim(-3, -1).flatten(-3)
+
+
+class Enlarge(nn.Module):
+    """``(…, H, W)`` to the given height and width by repeating the nearest pixel."""
+
+    def __init__(self, size: tuple[int, int]) -> None:
+        super().__init__()
+        self.size = size
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Enlarge."""
+        large = F.interpolate(x.flatten(0, -4), size=self.size)
+        return large.unflatten(0, x.shape[:-3])
+
+
+class ImageCVAENetwork(CVAENetwork):
+    """The same with convolutions around it; images are vectors, pixels with the channel fastest.
+
+    The encoder halves height and width by 3 × 3 convolutions of stride 2, doubling the channels up to
+    four times ``channels``, until neither exceeds 7; the decoder undoes the sizes by enlarging and 3 × 3
+    convolutions. No batch norm: a record's loss is its own.
+
+    Parameters
+    ----------
+    shape : (height, width, channels of the image)
+    n_classes, hidden, latent
+        As for features.
+    channels : int, default=32
+        Maps after the first convolution.
+    """
+
+    def __init__(
+        self,
+        shape: tuple[int, int, int],
+        n_classes: int,
+        hidden: int = 256,
+        latent: int = 50,
+        channels: int = 32,
+    ) -> None:
+        height, width, colours = shape
+        sizes, maps = [(height, width)], [colours]
+        while len(sizes) == 1 or max(sizes[-1]) > 7:
+            sizes.append(((sizes[-1][0] + 1) // 2, (sizes[-1][1] + 1) // 2))
+            maps.append(channels * min(2 ** (len(sizes) - 2), 4))
+        smallest = maps[-1] * sizes[-1][0] * sizes[-1][1]
+        super().__init__(smallest, n_classes, hidden, latent)
+        self.look = nn.Sequential(Maps(shape))
+        for before, after in itertools.pairwise(maps):
+            self.look.append(nn.Conv2d(before, after, 3, stride=2, padding=1))
+            self.look.append(nn.ReLU())
+        self.look.append(Vector())
+        self.decoder[-1] = nn.ReLU()
+        self.paint = nn.Sequential(Maps((*sizes[-1], maps[-1])))
+        for level in range(len(maps) - 1, 0, -1):
+            self.paint.append(Enlarge(sizes[level - 1]))
+            self.paint.append(nn.Conv2d(maps[level], maps[level - 1], 3, padding=1))
+            self.paint.append(nn.ReLU() if level > 1 else nn.Sigmoid())
+        self.paint.append(Vector())
+
+    def encode(self, x: torch.Tensor, onehot: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Mean and log standard deviation of the code of images ``x (…, B, H·W·C)`` in [0, 1]."""
+        return super().encode(self.look(x), onehot)
+
+    def decode(self, z: torch.Tensor, onehot: torch.Tensor) -> torch.Tensor:
+        """Pixels in [0, 1], ``(…, B, H·W·C)``."""
+        return self.paint(super().decode(z, onehot))
+
+
+def make_network(
+    shape: tuple[int, ...], n_classes: int, hidden: int, latent: int, channels: int
+) -> CVAENetwork:
+    """The network for records of a shape: ``(D,)`` for features, ``(H, W, C)`` for images."""
+    if len(shape) == 3:
+        return ImageCVAENetwork(shape, n_classes, hidden, latent, channels)
+    return CVAENetwork(*shape, n_classes, hidden, latent)
 
 
 def cvae_loss(
@@ -139,6 +238,7 @@ class FeatureGenerator(nn.Module):
     network : CVAENetwork
     minimum, width : Tensor of shape (D,)
         Features are ``minimum + width · decoder(z, label)``; a width of 0 makes a feature constant.
+        For images 0 and 255: they are vectors of pixels, channel fastest, neither rounded nor cut.
     """
 
     minimum: torch.Tensor

@@ -37,7 +37,7 @@ def build(make: Callable[[], Network], generator: torch.Generator, device: str) 
 
 
 def initialise_(module: Network, generator: torch.Generator) -> Network:
-    """Fill all linear layers in place as torch does by default: U(−1/√fan_in, 1/√fan_in).
+    """Fill linear layers and convolutions in place as torch does: U(−1/√fan_in, 1/√fan_in).
 
     Raises
     ------
@@ -45,13 +45,15 @@ def initialise_(module: Network, generator: torch.Generator) -> Network:
         Where a parameter belongs to a layer of another kind, which would stay uninitialised.
     """
     for layer in module.modules():
-        if isinstance(layer, nn.Linear):
-            bound = 1 / math.sqrt(layer.in_features)
+        if isinstance(layer, nn.Linear | nn.Conv2d):
+            bound = 1 / math.sqrt(layer.weight[0].numel())
             with torch.no_grad():
                 for parameter in layer.parameters(recurse=False):
                     parameter.uniform_(-bound, bound, generator=generator)
         elif next(layer.parameters(recurse=False), None) is not None:
-            raise TypeError(f"can initialise nn.Linear only. Got {type(layer).__name__} instead.")
+            raise TypeError(
+                f"can initialise nn.Linear and nn.Conv2d only. Got {type(layer).__name__} instead."
+            )
     return module
 
 

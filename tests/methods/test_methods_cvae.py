@@ -4,8 +4,10 @@ import numpy as np
 import pytest
 import torch
 from pydantic import ValidationError
+from sklearn.datasets import load_digits
+from sklearn.linear_model import LogisticRegression
 
-from benchmark.contracts import Access, Context, LeakboardError, NotApplicable, Records, Saved
+from benchmark.contracts import Access, Context, LeakboardError, Records, Saved
 from methods.cvae import CVAE, split_by_identity
 
 QUICK = {"hidden": 16, "latent": 4, "epochs": 20, "batch_size": 32}
@@ -164,10 +166,116 @@ def test_one_record_can_be_fitted():
     assert len(CVAE(**QUICK).fit(members, Context(seed=1)).records) == 1
 
 
-def test_images_are_not_applicable():
-    images = Records(np.zeros((3, 4, 4, 1), dtype=np.uint8), np.zeros(3, dtype=np.int64))
-    with pytest.raises(NotApplicable, match="feature extractor"):
-        CVAE().fit(images, Context(seed=1))
+# ---------------------------------------------------------------- fleets
+
+
+def fleet():
+    """Sets of several sizes and numbers of batches, one of them with fewer classes."""
+    sets = [records(n, seed=n) for n in (120, 90, 120, 64, 30)]
+    return [*sets, records(50, classes=1)], [Context(seed=s) for s in range(6)]
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_a_fleet_is_the_same_as_one_by_one(threads):
+    """Also where models stop at different epochs."""
+    method = CVAE(hidden=16, latent=4, epochs=60, batch_size=32, patience=3, lr=5e-3)
+    members, contexts = fleet()
+    before = torch.get_num_threads()
+    try:
+        torch.set_num_threads(threads)
+        together = method.fit_many(members, contexts)
+        assert torch.get_num_threads() == threads
+    finally:
+        torch.set_num_threads(before)
+    alone = [method.fit(m, c) for m, c in zip(members, contexts, strict=True)]
+    assert len({one.notes["epochs"] for one in alone}) > 1
+    for one, other in zip(alone, together, strict=True):
+        assert one.notes["epochs"] == other.notes["epochs"]
+        assert one.notes["best_epoch"] == other.notes["best_epoch"]
+        loss = pytest.approx(one.notes["best_validation_loss"], rel=1e-4)
+        assert other.notes["best_validation_loss"] == loss
+        assert other.records.labels.tolist() == one.records.labels.tolist()
+        assert other.records.data == pytest.approx(one.records.data, rel=1e-4, abs=1e-4)
+        assert other.state.keys() == one.state.keys()
+
+
+def test_a_fleet_of_none_and_one_context_too_few():
+    assert CVAE(**QUICK).fit_many([], []) == []
+    with pytest.raises(LeakboardError, match="one context for each"):
+        CVAE(**QUICK).fit_many([records()], [])
+
+
+def test_divergence_in_a_fleet_is_an_error():
+    members, contexts = fleet()
+    with pytest.raises(LeakboardError, match=r"Got lr=1e\+30"):
+        CVAE(**{**QUICK, "epochs": 3}, lr=1e30).fit_many(members, contexts)
+
+
+# ---------------------------------------------------------------- images
+
+
+def digits(n, start=0):
+    data = load_digits()
+    images = (data.images[start : start + n, :, :, None] * 255 / 16).round().astype(np.uint8)
+    return Records(images, data.target[start : start + n].astype(np.int64))
+
+
+@pytest.fixture(scope="module")
+def pictures():
+    """Members, other images and a release."""
+    members = digits(900)
+    method = CVAE(hidden=64, latent=10, channels=8, epochs=60, batch_size=64)
+    return members, digits(400, 900), method, method.fit(members, Context(seed=1))
+
+
+def test_images_are_reconstructed_better_than_by_the_mean_of_their_class(pictures):
+    members, others, _, release = pictures
+    x = torch.from_numpy(others.data.reshape(len(others), -1)).float()
+    labels = torch.from_numpy(others.labels)
+    with torch.no_grad():
+        ours = release.weights(release.weights.encode(x, labels)[0], labels)
+    means = np.stack([members.data[members.labels == c].mean(axis=0) for c in range(10)])
+    theirs = torch.from_numpy(means[others.labels].reshape(len(others), -1)).float()
+    assert (ours - x).square().mean() < 0.8 * (theirs - x).square().mean()
+
+
+def test_a_classifier_of_real_digits_recognises_the_sampled_ones(pictures):
+    members, others, _, release = pictures
+    judge = LogisticRegression(max_iter=200).fit(members.flat(), members.labels)
+    assert judge.score(others.flat(), others.labels) > 0.85
+    drawn = release.records
+    assert drawn.kind == "image" and drawn.data.shape[1:] == (8, 8, 1)
+    assert judge.score(drawn.flat(), drawn.labels) > 0.85
+    spread = [drawn.flat()[drawn.labels == c].std(axis=0).mean() for c in range(10)]
+    real = [members.flat()[members.labels == c].std(axis=0).mean() for c in range(10)]
+    assert np.mean(spread) > 0.4 * np.mean(real)
+
+
+def test_image_releases_are_restored_bit_for_bit(pictures):
+    *_, method, release = pictures
+    restored = method.restore(saved(release), Context(seed=9))
+    draws = [r.sample(300, None, np.random.default_rng(7)) for r in (release, restored)]
+    assert draws[0] == draws[1]
+
+
+@pytest.mark.parametrize("shape", [(8, 8, 1), (28, 28, 3), (33, 20, 1), (64, 64, 1), (1, 5, 1)])
+def test_a_fleet_on_images_of_any_size_is_the_same_as_one_by_one(shape):
+    rng = np.random.default_rng(0)
+    members = [
+        Records(rng.integers(0, 256, (n, *shape), dtype=np.uint8), np.arange(n) % 2)
+        for n in (9, 12)
+    ]
+    contexts = [Context(seed=s) for s in (1, 2)]
+    method = CVAE(hidden=8, latent=3, channels=2, epochs=3, batch_size=8)
+    together = method.fit_many(members, contexts)
+    for one, m, c in zip(together, members, contexts, strict=True):
+        alone = method.fit(m, c)
+        assert one.notes["best_validation_loss"] == pytest.approx(
+            alone.notes["best_validation_loss"], rel=1e-4
+        )
+        assert one.records.data.shape == (len(m), *shape)
+        gap = np.abs(one.records.data.astype(int) - alone.records.data)
+        assert gap.max() <= 1
 
 
 def test_divergence_is_an_error_that_says_what_to_change(members):
