@@ -716,6 +716,13 @@ class Attack(Plugin):
 
     info: ClassVar[AttackInfo]
 
+    def positive_controls(self) -> tuple[PositiveControl, ...]:
+        """The controls that this attack must pass with these parameters: ``info.positive_controls`` by default.
+
+        Override it where a parameter makes another attack of it, so that every variant is held to what it can do.
+        """
+        return self.info.positive_controls
+
     @abstractmethod
     def run(
         self, view: View, candidates: Records, auxiliary: Records, context: Context

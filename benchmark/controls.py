@@ -124,7 +124,7 @@ def _controls_here(run: Run) -> list[PositiveControl]:
         return []
     return [
         c
-        for c in run.attack.plugin.info.positive_controls
+        for c in run.attack.plugin.positive_controls()
         if c.method == run.method_name
         and (run.known_answer if c.dataset else not run.known_answer)
         and (c.dataset is None or _same_place(c, run))

@@ -392,7 +392,7 @@ def _known_answers(
     """The datasets that attacks name in their positive controls, with the pairs to run there."""
     added = []
     for attack in attacks:
-        controls = attack.plugin.info.positive_controls if attack.plugin else ()
+        controls = attack.plugin.positive_controls() if attack.plugin else ()
         for control in controls:
             if control.dataset is not None:
                 added.append(_known_answer(registry, attack, control))

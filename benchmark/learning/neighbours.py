@@ -28,7 +28,7 @@ __all__ = ["nearest"]
 # How many neighbours beyond the k asked for are measured directly, so that rounding in the
 # expansion cannot push a true neighbour off the list.
 _SPARE = 4
-_MOST_QUERIES, _MOST_GALLERY = 4096, 2048
+_MOST_QUERIES, _MOST_GALLERY = 4096, 4096
 _GROUP = 32
 _MEASURED = 64
 _UNIT = 2.0**-24

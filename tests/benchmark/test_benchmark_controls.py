@@ -14,7 +14,8 @@ class FakeAttack:
     """Only what the controls look at."""
 
     def __init__(self, *controls):
-        self.info = AttackInfo(name="fake", version="1", summary="…", positive_controls=controls)
+        self.info = AttackInfo(name="fake", version="1", summary="…")
+        self.positive_controls = lambda: controls
 
 
 def attack(*controls, label="fake"):
