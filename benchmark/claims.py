@@ -26,6 +26,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import pandas as pd
 
@@ -41,6 +42,7 @@ __all__ = [
     "UNDECIDED",
     "Comparison",
     "claims_frame",
+    "claims_summary",
     "difference",
     "judge_claim",
     "judge_claims",
@@ -91,6 +93,8 @@ def judge_claims(
 def judge_claim(frame: pd.DataFrame, claim: Claim, confidence: float = 0.95) -> list[Comparison]:
     """One claim in every place; a single comparison without a figure where there is none at all."""
     rows = frame[frame["status"].eq("ok") & frame["metric"].ne("")]
+    if "subgroup" in rows:
+        rows = rows[rows["subgroup"].eq("")]
     for column, wanted in (("dataset", claim.dataset), ("features", claim.features)):
         if wanted is not None:
             rows = rows[rows[column].eq(wanted)]
@@ -341,3 +345,22 @@ def claims_frame(comparisons: Sequence[Comparison]) -> pd.DataFrame:
         for c in comparisons
     ]
     return pd.DataFrame(rows, columns=list(CLAIM_COLUMNS))
+
+
+def claims_summary(comparisons: Sequence[Comparison]) -> list[dict[str, Any]]:
+    """One entry for each claim, with its overall verdict and its rows of :func:`claims_frame`: for the board."""
+    by_claim: dict[str, list[Comparison]] = {}
+    for comparison in comparisons:
+        by_claim.setdefault(comparison.claim.id, []).append(comparison)
+    return [
+        {
+            "id": claim_id,
+            "text": found[0].claim.text,
+            "source": found[0].claim.source,
+            "margin": found[0].claim.margin,
+            "verdict": overall([c.verdict for c in found]),
+            "reproduced": sum(c.verdict == REPRODUCED for c in found),
+            "rows": claims_frame(found).to_dict("records"),
+        }
+        for claim_id, found in by_claim.items()
+    ]

@@ -99,6 +99,7 @@ def run(
         page = write_site(opened, records, results, root / "site")
     _print_board(results.frame)
     _print_controls(results.verdicts)
+    _print_claims(opened, results)
     troubles = _troubles(opened, records)
     console.print(f"\nresults      {root / 'results.parquet'}")
     console.print(f"leaderboard  {page}")
@@ -436,6 +437,7 @@ def report(
     results = write_results(opened, records)
     page = write_site(opened, records, results, out or folder / "site")
     _print_board(results.frame)
+    _print_claims(opened, results)
     console.print(f"leaderboard  {page}")
 
 
@@ -576,6 +578,37 @@ def _board_cells(row: Any) -> list[str]:
         _interval(row["epsilon_lower"], float("nan"), float("nan"))
         + (" [bold red]violation[/]" if row["violation"] else ""),
     ]
+
+
+VERDICT_STYLES = {"reproduced": "green", "not reproduced": "red"}
+
+
+def _print_claims(opened: Any, results: Any) -> None:
+    """The suite's claims with both figures, the difference and the verdict."""
+    from benchmark.run import run_claims
+
+    comparisons = run_claims(opened, results)
+    if not comparisons:
+        return
+    columns = ("verdict", "claim", "where", "left", "", "right", "difference")
+    table = Table(*columns, title="claims", title_justify="left", box=None, pad_edge=False)
+    for c in comparisons:
+        style = VERDICT_STYLES.get(c.verdict, "dim")
+        sides = [
+            f"{escape(name)} {_interval(f.value, f.low, f.high)}"
+            for name, f in ((c.left, c.left_figure), (c.right, c.right_figure))
+        ]
+        table.add_row(
+            f"[{style}]{c.verdict}[/]",
+            escape(c.claim.id),
+            escape(f"{c.dataset} · {c.features}" if c.dataset else c.reason),
+            sides[0],
+            c.claim.relation,
+            sides[1],
+            _interval(c.difference.value, c.difference.low, c.difference.high),
+        )
+    console.print()
+    console.print(table)
 
 
 def _print_controls(verdicts: Sequence[Any]) -> None:

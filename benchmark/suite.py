@@ -191,6 +191,14 @@ class Suite(_Model):
     limits: Limits = Limits()
     claims: list[Claim] = []
 
+    @model_validator(mode="after")
+    def _claims_have_names_of_their_own(self) -> Suite:
+        ids = [claim.id for claim in self.claims]
+        twice = sorted({i for i in ids if ids.count(i) > 1})
+        if twice:
+            raise ValueError(f"claims: two are called {twice[0]!r}; give each an id of its own")
+        return self
+
     def with_seeds(self, n: int) -> Suite:
         """The same suite with seeds 0 … n−1."""
         return self.model_copy(update={"seeds": list(range(n))})

@@ -7,7 +7,15 @@ import pandas as pd
 import pytest
 from scipy.stats import t as student
 
-from benchmark.claims import claims_frame, difference, judge_claim, judge_claims, overall, verdict
+from benchmark.claims import (
+    claims_frame,
+    claims_summary,
+    difference,
+    judge_claim,
+    judge_claims,
+    overall,
+    verdict,
+)
 from benchmark.results import COLUMNS
 from benchmark.statistics import Estimate
 from benchmark.suite import Claim, Suite, SuiteError, load_suite
@@ -28,7 +36,9 @@ def table(*rows):
         for name, kind in COLUMNS.items()
     }
     common = {"dataset": "digits", "features": "pixels", "utility": "probe", "status": "ok"}
-    return pd.DataFrame([{**empty, **common, **row} for row in rows]).astype(dict(COLUMNS))
+    columns = {**COLUMNS, "subgroup": "string"}
+    rows = [{**empty, "subgroup": "", **common, **row} for row in rows]
+    return pd.DataFrame(rows, columns=list(columns)).astype(columns)
 
 
 def figure(method, seed, value, half=NAN, metric="auroc", **more):
@@ -242,6 +252,25 @@ def test_void_and_failed_figures_do_not_count():
     assert judge_claim(table(*rows), claim())[0].verdict == "no figure"
 
 
+def test_subgroups_are_left_out():
+    rows = [figure(m, 0, v, 0.01) for m, v in (("cvae", 0.9), ("k_same", 0.8))]
+    rows.append(figure("cvae", 0, 0.1, 0.01, subgroup="outliers"))
+    (found,) = judge_claim(table(*rows), claim())
+    assert found.left_figure.value == 0.9
+
+
+def test_summary_has_one_verdict_a_claim():
+    rows = [figure(m, s, v, 0.01) for s in range(2) for m, v in (("cvae", 0.9), ("k_same", 0.8))]
+    rows += [figure("k_same(k=9)", s, 0.95, 0.01) for s in range(2)]
+    variants = claim(right={"method": "k_same(k=9)", "metric": "auroc"})
+    (summary,) = claims_summary(judge_claims(table(*rows), [claim(), variants]))
+    assert (summary["verdict"], summary["reproduced"], len(summary["rows"])) == (
+        "not reproduced",
+        1,
+        2,
+    )
+
+
 def test_frame_has_a_row_for_each_comparison():
     rows = [figure(m, s, v, 0.01) for s in range(2) for m, v in (("cvae", 0.9), ("k_same", 0.8))]
     frame = claims_frame(judge_claims(table(*rows), [claim(), claim(right=0.95)]))
@@ -288,6 +317,7 @@ def test_claims_are_read_and_written(tmp_path):
         ("margin: 0.01", "margin: -1", r"claims\.0\.margin: .*greater than or equal to 0"),
         ("metric: macro", "metrik: macro", r"Did you mean 'metric'\?"),
         ("right: 0.5", "right: half", r"claims\.1\.right"),
+        ("id: chance", "id: utility", "two are called 'utility'"),
         (
             "metric: macro_auroc}\n    relation",
             "metric: macro_auroc, severities: [1]}\n    relation",
