@@ -6,6 +6,7 @@ A run folder::
     records/ artifacts/ one record and the artifacts of every node (see :mod:`benchmark.store`)
     results.parquet     the tidy table of all figures
     curves.parquet      the ROC points
+    claims.parquet      what the suite's claims came to
     site/               the board
 """
 
@@ -23,6 +24,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+from benchmark.claims import Comparison, claims_frame, claims_summary, judge_claims
 from benchmark.contracts import LeakboardError
 from benchmark.engines import Event
 from benchmark.plan import Plan, ResolvedPlugin, make_plan, resolve
@@ -37,6 +39,7 @@ __all__ = [
     "load_run",
     "open_run",
     "plan_suite",
+    "run_claims",
     "run_statuses",
     "write_results",
     "write_site",
@@ -238,7 +241,21 @@ def write_results(run: OpenRun, records: Mapping[str, Record]) -> Results:
         temporary = run.root / f".{name}.{os.getpid()}.parquet"
         frame.to_parquet(temporary, index=False)
         os.replace(temporary, run.root / f"{name}.parquet")
+    write_claims(run, results)
     return results
+
+
+def run_claims(run: OpenRun, results: Results) -> list[Comparison]:
+    """The suite's claims, judged by the run's figures."""
+    return judge_claims(results.frame, run.suite.claims, run.suite.confidence)
+
+
+def write_claims(run: OpenRun, results: Results) -> None:
+    """Write ``claims.parquet``, where the suite makes claims."""
+    if run.suite.claims:
+        temporary = run.root / f".claims.{os.getpid()}.parquet"
+        claims_frame(run_claims(run, results)).to_parquet(temporary, index=False)
+        os.replace(temporary, run.root / "claims.parquet")
 
 
 def write_site(run: OpenRun, records: Mapping[str, Record], results: Results, out: Path) -> Path:
@@ -267,6 +284,7 @@ def board_info(run: OpenRun, records: Mapping[str, Record], results: Results) ->
         "controls": [
             {**asdict(v), "reason": "" if v.passed else v.reason} for v in results.verdicts
         ],
+        "claims": claims_summary(run_claims(run, results)),
         "environment": environment(),
         "command": command(run),
         "rerun": f"{command(run)} --rerun failed",
