@@ -43,6 +43,8 @@ def build_site(
         - methods, attacks, utilities: lists of {name, version, summary, citation, access, params};
         - controls: list of {attack, dataset, features, control, metric, required, measured, low, high, passed, looks,
           note};
+        - claims: list of {id, text, source, margin, verdict, rows}, the rows with dataset, features, relation, left and
+          right (names, values, limits), difference, ci_low, ci_high, ci_method, n_seeds, verdict, reason;
         - environment: dict; rerun: the command that runs failed cells again; generated_at; duration_s.
     out : Path
         The folder; made if need be. Other files in it are left alone.
@@ -76,6 +78,7 @@ def write_json(results: pd.DataFrame, info: dict[str, Any], out: Path) -> Path:
         "rows": tables[board.levels[-1]],
         "by_access": tables,
         "controls": info.get("controls", []),
+        "claims": info.get("claims", []),
         "without_figure": [
             {
                 "dataset": g.group.dataset,

@@ -1,0 +1,78 @@
+"""The table of a paper's claims: both figures, the verdicts, escaped, and nothing where none is made."""
+
+import json
+
+import pytest
+from leaderboard_data import NASTY, make_curves, make_info, make_results
+
+import leaderboards
+from leaderboards.site import render
+
+NAN = float("nan")
+
+
+def row(verdict="reproduced", **changes):
+    return {
+        **{"dataset": "digits", "features": "pixels", "relation": ">=", "reason": ""},
+        **{"left": "cvae: auroc", "left_value": 0.913, "left_low": 0.9, "left_high": 0.92},
+        **{
+            "right": "k_same(k=5): auroc",
+            "right_value": 0.871,
+            "right_low": NAN,
+            "right_high": NAN,
+        },
+        **{"difference": 0.042, "ci_low": 0.031, "ci_high": 0.053, "ci_method": "paired by seed"},
+        **{"n_seeds": 3, "verdict": verdict},
+        **changes,
+    }
+
+
+CLAIMS = [
+    {
+        **{"id": "utility", "text": "As useful as k-Same", "source": NASTY, "margin": 0.01},
+        **{"verdict": "not reproduced", "rows": [row(), row("not reproduced", dataset=NASTY)]},
+    },
+    {
+        **{"id": "none", "text": "Unheard of", "source": "", "margin": 0.0, "verdict": "no figure"},
+        "rows": [
+            row(
+                "no figure",
+                **dict.fromkeys(("left_value", "left_low", "left_high", "right_value"), NAN),
+                **dict.fromkeys(("difference", "ci_low", "ci_high"), NAN),
+                **{"n_seeds": 0, "dataset": "", "reason": "no figure for auroc of gan"},
+            )
+        ],
+    },
+]
+
+
+@pytest.fixture(scope="module")
+def info():
+    return {**make_info(), "claims": CLAIMS}
+
+
+def test_both_figures_the_difference_and_the_verdict_are_shown(info):
+    page = render(make_results(), make_curves(), info)
+    section = page[page.index('<section id="claims"') :]
+    section = section[: section.index("</section>")]
+    for text in ("0.913", "[0.900, 0.920]", "0.871", "0.0420", "[0.0310, 0.0530]", "3 seeds"):
+        assert text in section
+    assert section.count("✓ reproduced") == 1
+    assert section.count("✕ not reproduced") == 2, "one row, and the claim as a whole"
+    assert "no figure for auroc of gan" in section
+    assert "nan" not in section
+    assert NASTY not in section
+    assert 'href="#claims"' in page
+
+
+def test_no_section_where_the_suite_claims_nothing():
+    page = render(make_results(), make_curves(), make_info())
+    assert "#claims" not in page and 'id="claims"' not in page
+
+
+def test_json_has_the_claims_without_nan(info, tmp_path):
+    leaderboards.build_site(make_results(), make_curves(), info, tmp_path)
+    claims = json.loads((tmp_path / "leaderboard.json").read_text(encoding="utf-8"))["claims"]
+    assert [c["verdict"] for c in claims] == ["not reproduced", "no figure"]
+    assert claims[0]["rows"][0]["right_low"] is None
+    assert claims[0]["rows"][0]["difference"] == 0.042
