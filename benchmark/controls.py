@@ -1,14 +1,17 @@
 """Known answers: which attacks may be believed, on which dataset.
 
-Three kinds of check, each a row of the board's table of controls:
+Four kinds of check, each a row of the board's table of controls:
 
 - *gate*: a classifier that is told half of the coins and sees no release must be at chance on the other half, or the
   split of that dataset is broken and voids every attack there;
 - *negative control*: on ``holdout``, whose records are no candidates, every attack must be at chance;
-- *positive control*: on the release that it declares, an attack must reach the figure that it declares.
+- *positive control*: on the release that it declares, an attack must reach the figure that it declares;
+- *calibration*, with :data:`CALIBRATION_SEEDS` seeds or more: where an attack must be at chance, its intervals must
+  miss the truth as often as they say, for the intervals of every other figure are made in the same way.
 
 The checks that chance can fail share one error of :data:`FAMILY_ERROR` by Bonferroni over all of them in the run
-(each dataset, feature space, attack and seed is a look), so that a sound run is voided at most once in a hundred.
+(each dataset, feature space, attack and seed is a look, and so is each calibration), so that a sound run is voided at
+most once in a hundred.
 """
 
 from __future__ import annotations
@@ -19,13 +22,19 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from benchmark.contracts import PositiveControl
-from benchmark.figures import Trial, trial_figure, trial_figures
+from benchmark.figures import Trial, control_figure, trial_figure
 from benchmark.plan import ResolvedPlugin, label_of
-from benchmark.statistics import auc_p_value, gate_p_threshold
+from benchmark.statistics import acceptance_range, auc_p_value, gate_p_threshold, proportion
 
-__all__ = ["FAMILY_ERROR", "Run", "Verdict", "judge", "void_reasons"]
+__all__ = ["CALIBRATION_SEEDS", "FAMILY_ERROR", "Run", "Verdict", "judge", "void_reasons"]
 
 FAMILY_ERROR = 0.01
+
+NO_RELEASE = "no release"
+"""What the gate's control is called."""
+
+CALIBRATION_SEEDS = 20
+"""Seeds from which on the intervals' share of misses is judged."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,7 +75,7 @@ class Run:
 
 @dataclass(frozen=True, kw_only=True)
 class Verdict:
-    """One row of the table of controls. ``attack`` is empty for the gate, which judges the split."""
+    """One row of the table of controls; the gate's judges the split, and so every attack."""
 
     kind: str
     attack: str
@@ -85,9 +94,11 @@ class Verdict:
     @property
     def reason(self) -> str:
         """Why what it judges is void."""
-        what = {"gate": "the split is broken", "negative": "not at chance on"}.get(
-            self.kind, "fails its positive control"
-        )
+        what = {
+            "gate": "the split is broken",
+            "negative": "not at chance on",
+            "calibration": "intervals are not calibrated on",
+        }.get(self.kind, "fails its positive control")
         tail = "" if self.kind == "gate" else f" {self.control}"
         figure = "no figure" if np.isnan(self.measured) else f"{self.metric} {self.measured:.4g}"
         return f"{what}{tail}: {figure}, required {self.required}" + (
@@ -99,9 +110,11 @@ def judge(runs: Sequence[Run], confidence: float = 0.95) -> list[Verdict]:
     """Verdicts of all controls among ``runs``."""
     chance = [r for r in runs if _tests_chance(r)]
     theory = [(r, c) for r in runs if r.known_answer for c in _controls_here(r) if c.expected]
-    looks = sum(len(r.good) for r in chance) + sum(len(r.good) for r, _ in theory)
+    many = [r for r in chance if not r.trouble and len(_informative(r)) >= CALIBRATION_SEEDS]
+    looks = sum(len(r.good) for r in chance) + sum(len(r.good) for r, _ in theory) + len(many)
     level = gate_p_threshold(max(looks, 1), FAMILY_ERROR)
     verdicts = [_judge_chance(r, level, looks, confidence) for r in chance]
+    verdicts += [_judge_calibration(r, level, looks, confidence) for r in many]
     for run in runs:
         for control in _controls_here(run):
             if control.expected is not None:
@@ -149,7 +162,7 @@ def _judge_chance(run: Run, level: float, looks: int, confidence: float) -> Verd
         attack=run.attack.label,
         dataset=run.dataset,
         features=run.features,
-        control="no release" if gate else run.method,
+        control=NO_RELEASE if gate else run.method,
         metric="auc",
         required=f"0.5 (two-sided p ≥ {level:.2g})",
         measured=float("nan"),
@@ -174,11 +187,45 @@ def _judge_chance(run: Run, level: float, looks: int, confidence: float) -> Verd
     )
 
 
+def _informative(run: Run) -> list[Trial]:
+    """Trials whose scores are not all the same: those say nothing, and no interval of theirs can miss."""
+    return [t for t in run.good if t.area[1] > 0]
+
+
+def _judge_calibration(run: Run, level: float, looks: int, confidence: float) -> Verdict:
+    """Whether as many intervals over the seeds miss chance as may, for each misses it on its own.
+
+    Coins are tossed anew for each seed, so the misses are independent and their number is binomial. Too few misses fail
+    as well as too many: intervals that are too wide say less than they could.
+    """
+    trials = _informative(run)
+    figures = [trial_figure(t, "auc", confidence) for t in trials]
+    misses = sum(not f.low <= 0.5 <= f.high for f in figures)
+    n, error = len(trials), 1 - confidence
+    fewest, most = acceptance_range(n, error, level)
+    limits = proportion(misses, n, confidence)
+    return Verdict(
+        kind="calibration",
+        attack=run.attack.label,
+        dataset=run.dataset,
+        features=run.features,
+        control=NO_RELEASE if run.method == "" else run.method,
+        metric="miss_rate",
+        required=f"{fewest} to {most} of {n} ({100 * confidence:g} % intervals of the AUC; binomial, p ≥ {level:.2g})",
+        measured=limits.value,
+        low=limits.low,
+        high=limits.high,
+        passed=fewest <= misses <= most,
+        looks=looks,
+        note=f"{misses} of {n} intervals miss 0.5",
+    )
+
+
 def _judge_figure(run: Run, control: PositiveControl, confidence: float) -> Verdict:
     verdict = _positive(run, control, f"≥ {control.at_least:g}", looks=0)
     if run.trouble or not run.good:
         return replace(verdict, note=run.trouble or "did not run")
-    figures = [trial_figures(t, confidence).get(control.metric) for t in run.good]
+    figures = [control_figure(t, control.metric, confidence) for t in run.good]
     known = [f for f in figures if f is not None]
     if len(known) < len(figures):
         return replace(verdict, note=f"the attack gave no {control.metric}")
@@ -242,7 +289,7 @@ def void_reasons(
     for v in verdicts:
         if v.passed:
             continue
-        if v.kind == "gate":
+        if v.kind == "gate" or v.control == NO_RELEASE:
             place = (v.dataset, v.features, "*")
         elif v.dataset in elsewhere:
             place = ("*", "*", v.attack)

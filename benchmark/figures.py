@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property, lru_cache
 from typing import Any
 
 import numpy as np
@@ -15,27 +16,41 @@ from benchmark.contracts import LeakboardError
 from benchmark.plan import Cell
 from benchmark.statistics import (
     Estimate,
+    RocBand,
     accuracy,
     advantage,
-    auc_interval,
+    auc,
+    auc_limits,
     auc_p_value,
     balanced_accuracy,
+    delong_variance,
+    guess_counts,
     macro_auroc,
     one_run_ceiling,
     one_run_epsilon_from_scores,
+    one_run_fdp_epsilon,
+    one_run_fdp_epsilon_from_scores,
     over_seeds,
     proportion,
+    roc_band,
     tpr_at_fpr,
+    unresolved,
 )
 from benchmark.store import Store
 
 __all__ = [
+    "BOUNDS",
     "FPRS",
+    "GDP_DELTA",
     "Trial",
+    "Units",
+    "ceiling",
+    "control_figure",
     "exact",
     "load_trial",
     "load_utility",
     "mean_over_seeds",
+    "mean_roc_band",
     "prediction_figures",
     "trial_figure",
     "trial_figures",
@@ -44,6 +59,37 @@ __all__ = [
 
 FPRS = (0.1, 0.01, 0.001)
 """False-positive rates at which the true-positive rate is reported."""
+
+GDP_DELTA = 1e-5
+"""The δ at which the bound that assumes a Gaussian trade-off curve is stated as an ε."""
+
+BOUNDS: Mapping[str, str] = {
+    "epsilon_lower": "epsilon_ceiling",
+    "epsilon_lower_gdp": "epsilon_ceiling_gdp",
+}
+"""Lower bounds on ε, and the metric of the largest value that each can take."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Units:
+    """What is known of the units (records, or identities where there are any) of one game, by number of the unit.
+
+    Parameters
+    ----------
+    keys : ndarray of shape (u,), int64
+        Row of the pool, or the identity.
+    labels : ndarray of shape (u,), int64
+        Class of the unit's first candidate.
+    outliers : ndarray of shape (u,), bool
+        The tenth of the first candidates that lies farthest from the others.
+    sizes : ndarray of shape (u,), int64
+        Number of the unit's candidates.
+    """
+
+    keys: np.ndarray
+    labels: np.ndarray
+    outliers: np.ndarray
+    sizes: np.ndarray
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -60,12 +106,23 @@ class Trial:
         Whether any of the unit's candidates was called a member.
     linked : ndarray of shape (n_member_units,), bool, optional
         Whether each member unit's probe was linked to its own release.
+    units : Units, optional
+        Who the units are, where subgroups are asked for.
+    unit_size : int
+        Most records that one coin decides about.
     """
 
     coins: np.ndarray
     scores: np.ndarray | None = None
     decisions: np.ndarray | None = None
     linked: np.ndarray | None = None
+    units: Units | None = None
+    unit_size: int = 1
+
+    @cached_property
+    def area(self) -> tuple[float, float]:
+        """AUC and its DeLong variance; NaN where they cannot be had."""
+        return auc(self.scores, self.coins), delong_variance(self.scores, self.coins)
 
 
 def load_trial(store: Store, cell: Cell, release: str = "") -> Trial | None:
@@ -85,13 +142,14 @@ def load_trial(store: Store, cell: Cell, release: str = "") -> Trial | None:
     units = store.arrays(cell.game, "public")["units"]
     member = store.arrays(cell.game, "secret")["coins"]
     first = referee.probes(units)
+    size = int(np.bincount(units).max())
     if record.values["answer"] == "Links":
         if "referee.npz" not in (store.read(cell.fit) or record).artifacts:
             return None
         links = store.arrays(cell.key, "links")["released"]
         origin = store.arrays(cell.fit, "referee")["origin"]
         linked = referee.link_outcomes(links, origin, units, member)
-        return Trial(coins=member[first], linked=linked)
+        return Trial(coins=member[first], linked=linked, unit_size=size)
     arrays = store.arrays(cell.key, "scores")
     scores = referee.unit_means(arrays["values"], units)
     decisions = None
@@ -102,7 +160,7 @@ def load_trial(store: Store, cell: Cell, release: str = "") -> Trial | None:
         told = store.arrays(cell.game, "gate")["known_coins"]
         hidden = np.isnan(told[first])
         return Trial(coins=coins[hidden], scores=scores[hidden])
-    return Trial(coins=coins, scores=scores, decisions=decisions)
+    return Trial(coins=coins, scores=scores, decisions=decisions, unit_size=size)
 
 
 def exact(value: float, method: str, reason: str = "") -> Estimate:
@@ -110,29 +168,72 @@ def exact(value: float, method: str, reason: str = "") -> Estimate:
     return Estimate(float(value), float("nan"), float("nan"), method, reason)
 
 
-def trial_figure(trial: Trial, metric: str, confidence: float, delta: float = 0.0) -> Estimate:
-    """One figure of a trial with scores: ``auc``, ``advantage``, ``epsilon_lower`` or ``tpr@<FPR>``."""
+def trial_figure(trial: Trial, metric: str, confidence: float) -> Estimate:
+    """One figure of a trial with scores: ``auc``, ``advantage``, one of :data:`BOUNDS` or ``tpr@<FPR>``."""
     scores, coins = trial.scores, trial.coins
     if metric == "auc":
-        return auc_interval(scores, coins, confidence)
+        return _area_figure(trial, confidence)
     if metric == "advantage":
         return advantage(scores, coins, confidence)
     if metric == "epsilon_lower":
-        return one_run_epsilon_from_scores(scores, coins, delta=delta, confidence=confidence)
+        return one_run_epsilon_from_scores(scores, coins, confidence=confidence)
+    if metric == "epsilon_lower_gdp":
+        return one_run_fdp_epsilon_from_scores(
+            scores, coins, delta=GDP_DELTA, confidence=confidence
+        )
+    if metric in BOUNDS.values():
+        return ceiling(metric, len(coins), confidence)
     return tpr_at_fpr(scores, coins, float(metric.removeprefix("tpr@")), confidence)
+
+
+def _area_figure(trial: Trial, confidence: float) -> Estimate:
+    """The same as ``auc_interval``, with what does not depend on the confidence computed once."""
+    members = int(trial.coins.sum())
+    others = len(trial.coins) - members
+    value, variance = trial.area
+    if np.isnan(value):
+        need = "not resolvable: needs at least 1 member and 1 non-member"
+        return unresolved("DeLong (logit)", f"{need}, got {members} and {others}")
+    return auc_limits(value, variance, members, others, confidence)
+
+
+@lru_cache(maxsize=1024)
+def ceiling(metric: str, n_units: int, confidence: float) -> Estimate:
+    """The largest value that a lower bound on ε can take with this many coins: every guess right.
+
+    Computed as the bound itself is, at the same confidence and with the same correction for the number of guess
+    counts, so that a bound beside it can be read as a share of what could have been shown.
+    """
+    gdp = metric == BOUNDS["epsilon_lower_gdp"]
+    delta = GDP_DELTA if gdp else 0.0
+    method = "all guesses right, one-run bound"
+    if gdp:
+        method = f"{method} assuming a Gaussian trade-off curve, delta={delta:g}"
+    counts = guess_counts(n_units, delta=delta, confidence=confidence)
+    if not counts:
+        return unresolved(method, f"not resolvable: {n_units} coins certify nothing")
+    each = 1 - (1 - confidence) / len(counts)
+    if gdp:
+        value = one_run_fdp_epsilon(counts[-1], counts[-1], n_units, delta, each)
+    else:
+        value = one_run_ceiling(counts[-1], n_units, delta, each)
+    return exact(value, f"{method}, {100 * confidence:.6g} % confidence")
 
 
 def trial_figures(trial: Trial, confidence: float) -> dict[str, Estimate]:
     """All figures of a trial, by metric."""
     figures: dict[str, Estimate] = {}
     if trial.scores is not None:
-        for metric in ("auc", *(f"tpr@{f}" for f in FPRS), "advantage", "epsilon_lower"):
+        bounds = [metric for pair in BOUNDS.items() for metric in pair]
+        for metric in ("auc", *(f"tpr@{f}" for f in FPRS), "advantage", *bounds):
             figures[metric] = trial_figure(trial, metric, confidence)
-        n = len(trial.coins)
-        figures["epsilon_ceiling"] = exact(
-            one_run_ceiling(n, n, confidence=confidence), "all guesses right, one-run bound"
-        )
         figures["p_value"] = exact(auc_p_value(trial.scores, trial.coins), "Mann-Whitney")
+    return {**figures, **_rates(trial, confidence)}
+
+
+def _rates(trial: Trial, confidence: float) -> dict[str, Estimate]:
+    """Figures of decisions and links, by metric."""
+    figures: dict[str, Estimate] = {}
     if trial.decisions is not None:
         for name, side in (("members", trial.coins), ("nonmembers", ~trial.coins)):
             hits = int(trial.decisions[side].sum())
@@ -141,6 +242,14 @@ def trial_figures(trial: Trial, confidence: float) -> dict[str, Estimate]:
         hits = int(trial.linked.sum())
         figures["reidentification_rate"] = proportion(hits, len(trial.linked), confidence)
     return figures
+
+
+def control_figure(trial: Trial, metric: str, confidence: float) -> Estimate | None:
+    """One figure of any kind; None where the attack's answer has none of this metric."""
+    scored = metric in ("auc", "advantage", *BOUNDS) or metric.startswith("tpr@")
+    if scored:
+        return None if trial.scores is None else trial_figure(trial, metric, confidence)
+    return _rates(trial, confidence).get(metric)
 
 
 def mean_over_seeds(
@@ -165,9 +274,9 @@ def trials_figure(trials: Sequence[Trial], metric: str, confidence: float) -> Es
     """One figure of several seeds' trials.
 
     Rates and areas are averaged. Every seed's ε bound holds for the same mechanism, so the best one counts, each taken
-    at the confidence that pays for choosing among them (Bonferroni).
+    at the confidence that pays for choosing among them (Bonferroni); a ceiling is that of these bounds.
     """
-    if metric != "epsilon_lower" or len(trials) == 1:
+    if metric not in {*BOUNDS, *BOUNDS.values()} or len(trials) == 1:
         figures = [trial_figure(t, metric, confidence) for t in trials]
         return mean_over_seeds(figures, confidence, (0.0, 1.0))
     each = 1 - (1 - confidence) / len(trials)
@@ -175,6 +284,39 @@ def trials_figure(trials: Sequence[Trial], metric: str, confidence: float) -> Es
     best = max(figures, key=lambda f: f.value if f.resolved else -1.0)
     method = f"best of {len(figures)} seeds, Bonferroni; {best.method}"
     return Estimate(best.value, best.low, best.high, method, best.reason)
+
+
+def mean_roc_band(trials: Sequence[Trial], confidence: float, points: int = 60) -> RocBand:
+    """The mean over seeds of the ROC curves with a simultaneous band, thinned to a logarithmic grid.
+
+    Every seed's band holds over all of its curve at the confidence that pays for the number of seeds (Bonferroni);
+    where all of them hold, the mean of the seeds' true curves lies between the means of their limits. The band is about
+    these seeds' releases, not about others that could have been drawn.
+
+    Parameters
+    ----------
+    trials : sequence of Trial
+        With scores.
+    confidence : float in (0, 1)
+    points : int
+        Of the grid, from one over the non-members of the smallest trial to 1. Between places where a limit steps it is
+        taken on the safe side: nothing is interpolated.
+    """
+    each = 1 - (1 - confidence) / len(trials)
+    start = 1 / min(int((~t.coins).sum()) for t in trials)
+    grid = np.minimum(np.geomspace(start, 1.0, points), 1.0)
+    bands = [_on_grid(roc_band(t.scores, t.coins, each), grid) for t in trials]
+    tpr, low, high = np.mean(bands, axis=0)
+    method = f"mean over {len(trials)} seeds, Bonferroni; simultaneous Clopper-Pearson"
+    return RocBand(grid, tpr, low, high, method)
+
+
+def _on_grid(band: RocBand, grid: np.ndarray) -> np.ndarray:
+    """Curve and limits ``(3, k)`` at other false-positive rates: the curve and the lower limit of the last step."""
+    near = grid * (1 + 1e-9)  # keeps a step at k/n on the grid's k/n
+    last = np.searchsorted(band.fpr, near, side="right") - 1
+    following = np.minimum(np.searchsorted(band.fpr, grid * (1 - 1e-9)), len(band.fpr) - 1)
+    return np.stack([band.tpr[last], band.low[last], band.high[following]])
 
 
 def prediction_figures(

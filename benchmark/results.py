@@ -7,7 +7,7 @@ sums up all seeds. Rows of cells without a figure carry their status and its rea
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -15,17 +15,45 @@ import pandas as pd
 
 from benchmark.contracts import Access
 from benchmark.controls import Run, Verdict, judge, void_reasons
+from benchmark.exposure import (
+    EXPOSED_COLUMNS,
+    SUBGROUP_METRICS,
+    UnitLoader,
+    exposure,
+    exposure_frame,
+    exposure_summary,
+    subgroup_figures,
+    subgroup_masks,
+)
 from benchmark.figures import (
+    BOUNDS,
     Trial,
     exact,
     load_trial,
     load_utility,
     mean_over_seeds,
+    mean_roc_band,
     trial_figures,
     trials_figure,
 )
+from benchmark.guarantees import (
+    can_refute,
+    claim_figures,
+    claim_of_a_coin,
+    measured_bound,
+    miscounted,
+    refuted,
+)
 from benchmark.plan import Cell, Plan, ResolvedPlugin
-from benchmark.statistics import Estimate, one_run_epsilon_from_scores, roc, worst_case
+from benchmark.statistics import (
+    Estimate,
+    WorstCase,
+    estimate_draws,
+    pareto_frequency,
+    roc,
+    worst_case,
+    worst_case_auc,
+)
 from benchmark.store import Record, Store
 
 __all__ = ["COLUMNS", "CURVE_COLUMNS", "Results", "cell_status", "collect"]
@@ -46,6 +74,7 @@ COLUMNS: Mapping[str, str] = {
     "perturbation": "string",
     "severity": "int64",
     "seed": "Int64",
+    "subgroup": "string",
     "metric": "string",
     "value": "float64",
     "ci_low": "float64",
@@ -60,12 +89,16 @@ COLUMNS: Mapping[str, str] = {
     "duration_s": "float64",
     "key": "string",
 }
-"""Columns of ``results.parquet`` and their pandas types."""
+"""Columns of ``results.parquet`` and their pandas types. ``subgroup`` is empty for figures of all units."""
 
 CURVE_COLUMNS = (
     *("dataset", "features", "method", "method_params", "attack", "attack_params"),
-    *("seed", "fpr", "tpr"),
+    *("seed", "fpr", "tpr", "low", "high"),
 )
+"""Columns of ``curves.parquet``: a seed's ROC points, or, without a seed, the mean curve of the attack that is worst
+on its method, with a simultaneous band (``low``, ``high``)."""
+
+PARETO_DRAWS = 2000
 
 VIOLATION_ERROR = 0.05
 """Chance, at most, that a sound guarantee is called violated anywhere in a run's row (Bonferroni)."""
@@ -75,16 +108,28 @@ _SHARES = (
     *("accuracy", "balanced_accuracy", "macro_auroc"),
 )
 
-_WORST_METRICS = ("auc", "tpr@0.1", "tpr@0.01", "tpr@0.001", "epsilon_lower")
+_WORST_METRICS = ("auc", "tpr@0.1", "tpr@0.01", "tpr@0.001", *BOUNDS)
+
+RANKING_METRICS = ("balanced_accuracy", "macro_auroc", "accuracy")
+"""What utility is judged by: the first of these that the first utility, by name, has."""
+
+GONE = ("failed", "crashed", "timeout", "out of memory", "blocked", "missing")
+"""Statuses of a cell for want of which a method cannot be compared with others."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Results:
-    """``frame``: the tidy table; ``curves``: ROC points; ``verdicts``: the controls."""
+    """What a run's scores come to.
+
+    ``frame``: the tidy table; ``curves``: ROC points; ``verdicts``: the controls; ``exposed``: how exposed each record
+    is to each attack; ``exposures``: what the board says of it, for each method under its worst attack.
+    """
 
     frame: pd.DataFrame
     curves: pd.DataFrame
     verdicts: list[Verdict]
+    exposed: pd.DataFrame
+    exposures: list[dict[str, Any]]
 
 
 def cell_status(plan: Plan, records: Mapping[str, Record], cell: Cell) -> tuple[str, str]:
@@ -132,9 +177,16 @@ def collect(
     collector.attacks()
     collector.utilities()
     collector.fits()
+    collector.pareto()
     frame = pd.DataFrame(collector.rows, columns=list(COLUMNS)).astype(dict(COLUMNS))
+    curves = _curves(collector.places, collector.runs, collector.strongest, confidence)
+    exposed = [pd.DataFrame(columns=list(EXPOSED_COLUMNS)), *collector.exposed]
     return Results(
-        frame=frame, curves=_curves(collector.places, collector.runs), verdicts=collector.verdicts
+        frame=frame,
+        curves=curves,
+        verdicts=collector.verdicts,
+        exposed=pd.concat(exposed[1:] or exposed, ignore_index=True),
+        exposures=collector.exposures,
     )
 
 
@@ -153,6 +205,19 @@ class _Collector:
     places: list[list[Cell]] = field(default_factory=list)
     runs: list[Run] = field(default_factory=list)
     verdicts: list[Verdict] = field(default_factory=list)
+    strongest: dict[tuple[str, str, str], set[str]] = field(default_factory=dict)
+    leaks: dict[tuple[str, str, str], list[tuple[Cell, str, Estimate]]] = field(
+        default_factory=dict
+    )
+    gains: dict[tuple[str, str], dict[str, dict[tuple[str, str], Estimate]]] = field(
+        default_factory=dict
+    )
+    exposed: list[pd.DataFrame] = field(default_factory=list)
+    exposures: list[dict[str, Any]] = field(default_factory=list)
+    voided: list[str] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.loader = UnitLoader(self.store)
 
     # -- rows
 
@@ -177,6 +242,7 @@ class _Collector:
                 "perturbation": "",
                 "severity": 0,
                 "seed": cell.seed,
+                "subgroup": "",
                 "metric": "",
                 "value": np.nan,
                 "ci_low": np.nan,
@@ -235,8 +301,9 @@ class _Collector:
         self.verdicts = judge(self.runs, self.confidence)
         known_answers = [d.label for d in self.plan.resolved.datasets if d.controls is not None]
         void = void_reasons(self.verdicts, known_answers)
-        for cells, run in zip(places, self.runs, strict=True):
-            self._attack_rows(cells, run, _void_reason(void, run))
+        self.voided = [_void_reason(void, run) for run in self.runs]
+        for cells, run, reason in zip(places, self.runs, self.voided, strict=True):
+            self._attack_rows(cells, run, reason)
         self._worst_cases(places, void)
 
     def _run(self, cells: Sequence[Cell]) -> Run:
@@ -247,7 +314,7 @@ class _Collector:
         for cell in cells:
             status, reason = cell_status(self.plan, self.records, cell)
             if status == "ok":
-                trial = load_trial(self.store, cell)
+                trial = self._trial(cell)
                 if trial is None:
                     status = "not applicable"
                     reason = (
@@ -279,6 +346,15 @@ class _Collector:
             dimension=dimension,
         )
 
+    def _trial(self, cell: Cell) -> Trial | None:
+        """The trial of a finished cell; with its units where exposure is of interest."""
+        trial = load_trial(self.store, cell)
+        method = cell.method
+        if trial is None or trial.scores is None or method is None or _is_control(method):
+            return trial
+        source = self.plan.nodes[cell.key].needs[0]
+        return replace(trial, units=self.loader.units(source, cell.game))
+
     def _attack_rows(self, cells: Sequence[Cell], run: Run, void: str) -> None:
         by_metric: dict[str, list[Estimate]] = {}
         status = {"status": "void", "reason": void} if void else {}
@@ -302,7 +378,7 @@ class _Collector:
         for metric, estimates in by_metric.items():
             if metric != "p_value":
                 summary = None
-                if metric == "epsilon_lower":
+                if metric in {*BOUNDS, *BOUNDS.values()}:
                     summary = trials_figure(run.good, metric, self.confidence)
                 self.summary_row(cells[0], metric, estimates, summary, **status)
 
@@ -334,9 +410,19 @@ class _Collector:
                 allowed = [(c, r) for c, r in scored if Access[c[0].access.upper()] <= level]
                 self._worst_case_rows(str(level), allowed)
             self._violations(attacked)
+            if scored and not _is_control(scored[0][0][0].method):
+                self._subgroup_rows(scored)
+                self._exposures(scored)
 
     def _worst_case_rows(self, access: str, attacked: Sequence[tuple[Sequence[Cell], Run]]) -> None:
-        """The worst case over attacks of each metric, all seeds taken together."""
+        """The worst case over attacks of each metric, all seeds taken together.
+
+        With one seed the AUC's interval comes from the joint bootstrap over candidates, which keeps the correlation
+        between attacks on one release. With several seeds there is no such bootstrap: each seed has its own candidates
+        and release, an attack's interval is hierarchical (seeds, then candidates) and no resampling of candidates
+        carries the spread over seeds. Bonferroni over attacks then holds whatever their dependence, and lower bounds on
+        ε pay for attacks × seeds, because the best of the seeds is taken as well.
+        """
         cell = attacked[0][0][0]
         trials = {run.attack.label: run.good for _, run in attacked}
         for metric in _WORST_METRICS:
@@ -344,34 +430,50 @@ class _Collector:
             def interval_at(name: str, confidence: float, metric: str = metric) -> Estimate:
                 return trials_figure(trials[name], metric, confidence)
 
-            worst = worst_case(list(trials), interval_at, self.confidence)
-            self.figure_row(
-                cell,
-                metric,
-                worst.estimate,
-                attack="worst_case",
-                attack_label="worst_case",
-                attack_params="",
-                access=access,
-                seed=pd.NA,
-                key="",
-                duration_s=np.nan,
-                reason=worst.name or worst.estimate.reason,
-            )
+            worst = _joint_worst_case(trials, self.confidence) if metric == "auc" else None
+            if worst is None:
+                worst = worst_case(list(trials), interval_at, self.confidence)
+            self._worst_row(cell, access, metric, worst.estimate, str(worst.name or ""))
+            if metric == "auc" and worst.name is not None:
+                key = (cell.dataset, cell.features, cell.method.label if cell.method else "")
+                self.strongest.setdefault(key, set()).add(str(worst.name))
+                place = (cell.dataset, cell.features, access)
+                self.leaks.setdefault(place, []).append((cell, key[2], worst.estimate))
+            if metric in BOUNDS:
+                each = 1 - (1 - self.confidence) / len(trials)
+                tops = [trials_figure(t, BOUNDS[metric], each) for t in trials.values()]
+                top = max(tops, key=lambda f: f.value if f.resolved else -1.0)
+                self._worst_row(cell, access, BOUNDS[metric], top, "")
+
+    def _worst_row(
+        self, cell: Cell, access: str, metric: str, figure: Estimate, named: str
+    ) -> None:
+        """Add a row of the worst case; its reason names the attack."""
+        self.figure_row(
+            cell,
+            metric,
+            figure,
+            attack="worst_case",
+            attack_label="worst_case",
+            attack_params="",
+            access=access,
+            seed=pd.NA,
+            key="",
+            duration_s=np.nan,
+            reason=named or figure.reason,
+        )
 
     def _violations(self, attacked: Sequence[tuple[Sequence[Cell], Run]]) -> None:
-        """A row for each claim that the attacks refute."""
-        claims = [(c, r, self._guarantee(c)) for cells, r in attacked for c in cells]
-        tests = []
-        for cell, run, claim in claims:
-            trial = run.trials[cell.seed]
-            if claim is not None and isinstance(trial, Trial):
-                tests.append((cell, trial, claim))
-        if not tests:
-            return
-        confidence = 1 - VIOLATION_ERROR / len(tests)
+        """A row for each claim that the attacks refute, and the best bound that was measured against it."""
+        tests: list[tuple[Cell, Trial, Mapping[str, Any]]] = []
+        for cells, run in attacked:
+            for cell in cells:
+                claim, trial = self._guarantee(cell), run.trials[cell.seed]
+                if claim is not None and isinstance(trial, Trial) and can_refute(trial, claim):
+                    tests.append((cell, trial, claim))
+        confidence = 1 - VIOLATION_ERROR / max(len(tests), 1)
         for cell, trial, claim in tests:
-            evidence = _refutes(trial, claim, confidence)
+            evidence = refuted(trial, claim, confidence)
             if evidence:
                 label = cell.attack.label if cell.attack else ""
                 self.row(
@@ -381,6 +483,115 @@ class _Collector:
                     ci_method=f"Bonferroni over {len(tests)} tests",
                     reason=f"{label}, seed {cell.seed}: {evidence}",
                 )
+        formal = [test for test in tests if test[2]["kind"] == "DifferentialPrivacy"]
+        if formal:
+            self._measured_row(formal, confidence)
+
+    def _measured_row(
+        self, tests: Sequence[tuple[Cell, Trial, Mapping[str, Any]]], confidence: float
+    ) -> None:
+        """The best lower bound on ε at the claimed δ, over attacks and seeds."""
+        bounds = [measured_bound(trial, claim, confidence) for _, trial, claim in tests]
+        at = max(range(len(tests)), key=lambda i: bounds[i].value if bounds[i].resolved else -1.0)
+        (cell, trial, claim), best = tests[at], bounds[at]
+        epsilon, _ = claim_of_a_coin(claim, trial.unit_size)
+        where = f"{cell.attack.label if cell.attack else ''}, seed {cell.seed}"
+        if epsilon != claim["epsilon"]:
+            where += f"; against ε = {epsilon:g} for an identity of {trial.unit_size} records"
+        method = f"best of {len(tests)} attacks and seeds, Bonferroni; {best.method}"
+        figure = Estimate(best.value, best.low, best.high, method, best.reason or where)
+        self._fact_row(cell, "measured_epsilon", figure)
+
+    def _fact_row(self, cell: Cell, metric: str, figure: Estimate, **more: Any) -> None:
+        """Add a row about a method that belongs to no attack, over all seeds."""
+        nowhere = {"attack": "", "attack_params": "", "attack_label": "", "access": ""}
+        whole = {"seed": pd.NA, "key": "", "duration_s": np.nan}
+        self.figure_row(cell, metric, figure, **{**nowhere, **whole, **more})
+
+    # -- who is exposed
+
+    def _subgroup_rows(self, scored: Sequence[tuple[Sequence[Cell], Run]]) -> None:
+        """Rows of each subgroup under each attack, per seed and over the seeds.
+
+        All intervals of one metric hold together over the method's attacks and subgroups (Bonferroni), since the reader
+        will look for the worst.
+        """
+        masks = {id(run): self._masks(run) for _, run in scored}
+        count = sum(len(m) for m in masks.values())
+        each = 1 - (1 - self.confidence) / max(count, 1)
+        for cells, run in scored:
+            seeded = [(c, t) for c in cells if isinstance(t := run.trials[c.seed], Trial)]
+            for name, members in masks[id(run)].items():
+                for metric in SUBGROUP_METRICS:
+                    figures, summary = subgroup_figures(run.good, members, metric, each)
+                    self._subgroup_metric(seeded, name, members, metric, figures, summary, count)
+
+    def _masks(self, run: Run) -> dict[str, list[np.ndarray]]:
+        units = [t.units for t in run.good if t.units is not None]
+        record = self.records.get(self.plan.datasets[run.dataset])
+        classes = record.values.get("classes", []) if record is not None else []
+        return subgroup_masks(units, classes)
+
+    def _subgroup_metric(
+        self,
+        seeded: Sequence[tuple[Cell, Trial]],
+        name: str,
+        masks: Sequence[np.ndarray],
+        metric: str,
+        figures: Sequence[Estimate],
+        summary: Estimate,
+        count: int,
+    ) -> None:
+        """The rows of one figure of one subgroup; a seed that does not resolve it has none."""
+        pairs = list(zip(seeded, masks, strict=True))
+        sizes = [(int((t.coins & m).sum()), int((~t.coins & m).sum())) for (_, t), m in pairs]
+        for (cell, _), figure, (members, others) in zip(seeded, figures, sizes, strict=True):
+            if figure.resolved:
+                more = {"subgroup": name, "n_members": members, "n_nonmembers": others}
+                self.figure_row(cell, metric, figure, **more)
+        said = replace(summary, method=f"{summary.method}; Bonferroni over {count} subgroups")
+        self.summary_row(
+            seeded[0][0],
+            metric,
+            figures,
+            said,
+            subgroup=name,
+            n_members=sum(s[0] for s in sizes),
+            n_nonmembers=sum(s[1] for s in sizes),
+        )
+
+    def _exposures(self, scored: Sequence[tuple[Sequence[Cell], Run]]) -> None:
+        """Each record's exposure to each attack, and the most exposed ones under the worst attack."""
+        cell = scored[0][0][0]
+        assert cell.method is not None
+        public, identities = self._about(cell.dataset)
+        named = self.strongest.get((cell.dataset, cell.features, cell.method.label), set())
+        place = {
+            "dataset": cell.dataset,
+            "features": cell.features,
+            "method": cell.method.name,
+            "method_params": cell.method.parameters_text,
+        }
+        for _, run in scored:
+            keys, result = exposure(run.good)
+            where = {
+                **place,
+                "attack": run.attack.name,
+                "attack_params": run.attack.parameters_text,
+                "unit": "identity" if identities else "row of the pool",
+            }
+            self.exposed.append(exposure_frame(where, keys, result))
+            if run.attack.label in named:
+                summary = exposure_summary(keys, result, public=public)
+                about = {"method_label": cell.method.label, "attack_label": run.attack.label}
+                self.exposures.append({**where, **about, **summary})
+
+    def _about(self, dataset: str) -> tuple[bool, bool]:
+        """Whether a dataset is public, and whether it has identities."""
+        found = next(d for d in self.plan.resolved.datasets if d.label == dataset)
+        record = self.records.get(self.plan.datasets[dataset])
+        identities = record.values.get("n_identities") if record is not None else None
+        return bool(found.source.plugin.public), bool(identities)
 
     # -- utilities and fits
 
@@ -428,6 +639,12 @@ class _Collector:
                     summary.setdefault((name, severity, metric), []).append(figure)
         for (name, severity, metric), estimates in summary.items():
             self.summary_row(cells[0], metric, estimates, perturbation=name, severity=severity)
+            method, utility = cells[0].method, cells[0].utility
+            if not name and method is not None and utility is not None:
+                here = self.gains.setdefault((cells[0].dataset, cells[0].features), {})
+                bounds = (0.0, 1.0) if _is_share(metric) else (-np.inf, np.inf)
+                mean = mean_over_seeds(estimates, self.confidence, bounds)
+                here.setdefault(method.label, {})[utility.label, metric] = mean
 
     def fits(self) -> None:
         """Rows of what each fit cost and claims."""
@@ -441,13 +658,69 @@ class _Collector:
                 record = self.records[cell.key]
                 durations.append(exact(record.duration_s, "wall clock"))
                 self.figure_row(cell, "fit_duration_s", durations[-1])
-                for metric, claim in _claims(record.values["guarantee"]).items():
+                guarantee = record.values["guarantee"]
+                for metric, claim in claim_figures(guarantee).items():
                     self.figure_row(cell, metric, claim)
+                evidence = miscounted(guarantee) if guarantee else ""
+                if evidence:
+                    self.row(cell, metric="violation", value=1.0, reason=evidence)
             if durations:
                 self.summary_row(cells[0], "fit_duration_s", durations)
-                claims = _claims(self._guarantee(cells[0]))
+                claims = claim_figures(self._guarantee(cells[0]))
                 for metric, claim in claims.items():
                     self.summary_row(cells[0], metric, [claim])
+
+    # -- the Pareto front
+
+    def pareto(self) -> None:
+        """Rows of how often each method is on the front of utility and worst-case AUC, when both are drawn anew.
+
+        Among the methods that are no controls and miss no cell, under each access level.
+        """
+        gone = self._incomplete()
+        for (dataset, features, access), leaks in self.leaks.items():
+            gains = self.gains.get((dataset, features), {})
+            chosen = ranking_utility(gains)
+            if chosen is None:
+                continue
+            lines = [
+                (cell, leak, gains[label][chosen])
+                for cell, label, leak in leaks
+                if not _is_control(cell.method)
+                and (dataset, features, label) not in gone
+                and chosen in gains.get(label, {})
+            ]
+            if lines:
+                self._pareto_rows(lines, access, " ".join(chosen))
+
+    def _pareto_rows(
+        self, lines: Sequence[tuple[Cell, Estimate, Estimate]], access: str, chosen: str
+    ) -> None:
+        """One row a method; figures are drawn from their intervals, utility and leakage apart."""
+        drawn = [
+            estimate_draws([_without_nan(f) for f in figures], PARETO_DRAWS, i, self.confidence)
+            for i, figures in enumerate(([u for _, _, u in lines], [x for _, x, _ in lines]))
+        ]
+        shares = pareto_frequency(*drawn)
+        method = f"share of {PARETO_DRAWS} draws from the intervals of utility and worst-case AUC"
+        for (cell, _, _), share in zip(lines, shares, strict=True):
+            self._worst_row(cell, access, "pareto_frequency", exact(share, method), chosen)
+
+    def _incomplete(self) -> set[tuple[str, str, str]]:
+        """(dataset, features, method) of which a cell is missing that is not void."""
+        void = {
+            (r.dataset, r.features, r.attack.label)
+            for r, reason in zip(self.runs, self.voided, strict=True)
+            if reason
+        }
+        found = set()
+        for cell in self.plan.cells:
+            if cell.method is None or cell_status(self.plan, self.records, cell)[0] not in GONE:
+                continue
+            attack = cell.attack.label if cell.attack else ""
+            if (cell.dataset, cell.features, attack) not in void:
+                found.add((cell.dataset, cell.features, cell.method.label))
+        return found
 
 
 # ---------------------------------------------------------------- pure helpers
@@ -500,57 +773,70 @@ def _with_relative(
             )
 
 
-def _claims(guarantee: Mapping[str, Any] | None) -> dict[str, Estimate]:
-    if guarantee is None:
-        return {}
-    if guarantee["kind"] == "KAnonymity":
-        return {"k_anonymity": exact(guarantee["k"], "claimed by the method")}
-    source = f"claimed: {guarantee['accountant']}, per {guarantee['unit']}"
-    return {
-        "claimed_epsilon": exact(guarantee["epsilon"], source),
-        "claimed_delta": exact(guarantee["delta"], source),
-    }
+def _is_control(method: ResolvedPlugin | None) -> bool:
+    return bool(method and method.plugin and method.plugin.info.control)
 
 
-def _refutes(trial: Trial, claim: Mapping[str, Any], confidence: float) -> str:
-    """The evidence against a claim; empty where there is none."""
-    if claim["kind"] == "KAnonymity":
-        if trial.linked is None:
-            return ""
-        figure = trial_figures(trial, confidence)["reidentification_rate"]
-        if figure.low <= 1 / claim["k"]:
-            return ""
-        return (
-            f"re-identification rate {figure.value:.3g} (at least {figure.low:.3g}) "
-            f"exceeds 1/k = {1 / claim['k']:.3g}"
-        )
-    if trial.scores is None:
-        return ""
-    bound = one_run_epsilon_from_scores(
-        trial.scores, trial.coins, delta=claim["delta"], confidence=confidence
-    )
-    if not bound.resolved or bound.value <= claim["epsilon"]:
-        return ""
-    return (
-        f"ε ≥ {bound.value:.3g} measured (δ = {claim['delta']:g}, confidence {confidence:.4g}), "
-        f"ε = {claim['epsilon']:g} claimed"
-    )
+def _joint_worst_case(trials: Mapping[str, Sequence[Trial]], confidence: float) -> WorstCase | None:
+    """The worst AUC by the joint bootstrap; None unless every attack judged the same coins of one seed."""
+    seen = [t for ts in trials.values() for t in ts]
+    coins = seen[0].coins
+    same = all(np.array_equal(t.coins, coins) for t in seen)
+    if len(seen) != len(trials) or not same or coins.all() or not coins.any():
+        return None
+    return worst_case_auc({name: ts[0].scores for name, ts in trials.items()}, coins, confidence)
 
 
-def _curves(places: Sequence[Sequence[Cell]], runs: Sequence[Run]) -> pd.DataFrame:
-    """ROC points of every trial with scores."""
+def ranking_utility(
+    gains: Mapping[str, Mapping[tuple[str, str], Estimate]],
+) -> tuple[str, str] | None:
+    """The (utility, metric) by which the methods of a place are compared; None where there is none."""
+    found = {key for figures in gains.values() for key in figures}
+    for utility in sorted({u for u, _ in found}):
+        for metric in RANKING_METRICS:
+            if (utility, metric) in found:
+                return utility, metric
+    return None
+
+
+def _without_nan(figure: Estimate) -> Estimate:
+    """A figure whose missing limits are the value itself."""
+    low = figure.value if np.isnan(figure.low) else figure.low
+    high = figure.value if np.isnan(figure.high) else figure.high
+    return replace(figure, low=low, high=high)
+
+
+def _curves(
+    places: Sequence[Sequence[Cell]],
+    runs: Sequence[Run],
+    strongest: Mapping[tuple[str, str, str], set[str]],
+    confidence: float,
+) -> pd.DataFrame:
+    """ROC points of every trial with scores, and the bands of the worst attacks."""
     parts = []
+    scored: dict[tuple[str, str, str], int] = {}
+    for run in runs:
+        key = (run.dataset, run.features, run.method)
+        scored[key] = scored.get(key, 0) + bool(run.good and run.good[0].scores is not None)
     for cells, run in zip(places, runs, strict=True):
         method, attack = cells[0].method, run.attack
         if method is None:
             continue
         place = (run.dataset, run.features, method.name, method.parameters_text, attack.name)
+        part = dict(zip(CURVE_COLUMNS, (*place, attack.parameters_text), strict=False))
         for seed, trial in run.trials.items():
             if isinstance(trial, Trial) and trial.scores is not None:
                 fpr, tpr, _ = roc(trial.scores, trial.coins)
-                values = (*place, attack.parameters_text, seed)
-                part = dict(zip(CURVE_COLUMNS, values, strict=False))
-                parts.append(pd.DataFrame({**part, "fpr": fpr, "tpr": tpr}))
+                limits = {"low": np.nan, "high": np.nan}
+                parts.append(pd.DataFrame({**part, "seed": seed, "fpr": fpr, "tpr": tpr, **limits}))
+        key = (run.dataset, run.features, run.method)
+        if attack.label in strongest.get(key, ()):
+            # The attack was chosen by looking: its band pays for that.
+            band = mean_roc_band(run.good, 1 - (1 - confidence) / scored[key])
+            figures = {name: getattr(band, name) for name in ("fpr", "tpr", "low", "high")}
+            parts.append(pd.DataFrame({**part, "seed": pd.NA, **figures}))
     if not parts:
         return pd.DataFrame(columns=list(CURVE_COLUMNS))
+    for part in parts:
+        part["seed"] = part["seed"].astype("Int64")
     return pd.concat(parts, ignore_index=True)

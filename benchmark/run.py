@@ -6,6 +6,7 @@ A run folder::
     records/ artifacts/ one record and the artifacts of every node (see :mod:`benchmark.store`)
     results.parquet     the tidy table of all figures
     curves.parquet      the ROC points
+    exposed.parquet     how exposed each record is to each attack
     claims.parquet      what the suite's claims came to
     site/               the board
 """
@@ -235,9 +236,10 @@ def run_statuses(run: OpenRun, records: Mapping[str, Record]) -> list[tuple[Any,
 
 
 def write_results(run: OpenRun, records: Mapping[str, Record]) -> Results:
-    """Compute all figures and write ``results.parquet`` and ``curves.parquet``."""
+    """Compute all figures and write ``results.parquet``, ``curves.parquet`` and ``exposed.parquet``."""
     results = collect(run.plan, run.store, records, run.suite.confidence)
-    for name, frame in (("results", results.frame), ("curves", results.curves)):
+    tables = {"results": results.frame, "curves": results.curves, "exposed": results.exposed}
+    for name, frame in tables.items():
         temporary = run.root / f".{name}.{os.getpid()}.parquet"
         frame.to_parquet(temporary, index=False)
         os.replace(temporary, run.root / f"{name}.parquet")
@@ -284,6 +286,7 @@ def board_info(run: OpenRun, records: Mapping[str, Record], results: Results) ->
         "controls": [
             {**asdict(v), "reason": "" if v.passed else v.reason} for v in results.verdicts
         ],
+        "exposed": results.exposures,
         "claims": claims_summary(run_claims(run, results)),
         "environment": environment(),
         "command": command(run),
@@ -356,46 +359,81 @@ def protocol(suite: Suite) -> list[dict[str, str]]:
     return [
         {
             "title": "The game",
-            "text": "From each dataset the referee draws candidates and tosses a fair, seeded coin for each (for "
-            "each identity, where there are any): heads is a member, which the method sees; tails is a non-member of "
-            "the same distribution, which it never sees. Auxiliary, holdout, validation and test records are disjoint "
-            "from the candidates. Attacks get the candidates without the coins and what their access level grants; "
-            "only the referee knows the coins and computes figures.",
+            "text": "From each dataset the referee draws candidates and tosses a fair, seeded coin for each "
+            "(for each identity, where there are any): heads is a member, which the method sees; tails is a "
+            "non-member of the same distribution, which it never sees. Auxiliary, holdout, validation and test "
+            "records are disjoint from the candidates. Attacks get the candidates without the coins and what "
+            "their access level grants; only the referee knows the coins and computes figures.",
         },
         {
             "title": "Units",
-            "text": "Figures count coins. Where a dataset has identities, an identity's score is the mean of its "
-            "records' scores, and linkage is tried with one record of each identity.",
+            "text": "Figures count coins. Where a dataset has identities, an identity's score is the mean of "
+            "its records' scores, and linkage is tried with one record of each identity.",
         },
         {
             "title": "Controls",
-            "text": "holdout releases fresh real records that are no candidates: every attack must be at chance. "
-            "identity releases the members: each attack must reach the figure that it declares. Attacks with a closed "
-            "form must match it. A classifier that is told half of the coins, without any release, must be at chance "
-            "on the other half. Checks that chance can fail share an error of 1 % over the whole run (Bonferroni). An "
-            "attack whose control fails is void where it failed.",
+            "text": "holdout releases fresh real records that are no candidates: every attack must be at "
+            "chance. identity releases the members: each attack must reach the figure that it declares. "
+            "Attacks with a closed form must match it. A classifier that is told half of the coins, without "
+            "any release, must be at chance on the other half. With twenty seeds or more, the share of AUC "
+            "intervals that miss 0.5 where an attack must be at chance has to lie in the binomial range around "
+            "what they promise (calibration). Checks that chance can fail share an error of 1 % over the whole "
+            "run (Bonferroni). An attack whose control fails is void where it failed.",
         },
         {
             "title": "Intervals",
-            "text": f"All intervals are {percent}; each names its method. A TPR at a FPR finer than one in the number "
-            "of non-members is not resolvable and is not given. ε is the one-run lower bound (Steinke, Nasr and "
-            "Jagielski 2023) with guess counts fixed in advance and Bonferroni-corrected; its ceiling at this number "
-            "of candidates stands beside it.",
+            "text": f"All intervals are {percent}; each names its method. AUC: DeLong on the logit scale, with "
+            "Newcombe's score interval where almost nothing is misordered. TPR at a FPR: Clopper–Pearson for "
+            "the TPR, combined with the error of the threshold, which was found on the non-members and is paid "
+            "for; with fewer than about 370 non-members no threshold is surely below 1 % FPR, so the lower "
+            "limit stays near 0 however well the attack does. A FPR finer than one in the number of "
+            "non-members is not resolvable and is not given. Advantage: limits that hold at all thresholds at "
+            "once. ROC: a band that holds over the whole curve (Clopper–Pearson with equal local levels), paid "
+            "for over seeds and attacks.",
+        },
+        {
+            "title": "ε lower bounds",
+            "text": "The one-run bound (Steinke, Nasr and Jagielski 2023) with guess counts fixed in advance "
+            "and Bonferroni-corrected; it assumes nothing of the mechanism. Beside it stands the one-run f-DP "
+            "bound (Mahloujifar, Melis and Chaudhuri 2024), stated at δ = 1e-5, which assumes that the "
+            "mechanism's trade-off curve is Gaussian: it is tighter, and says nothing of a mechanism that is "
+            "not of this family. Each has a ceiling, the bound that every guess being right would give with "
+            "these coins at the same confidence.\n\nWhere a method claims differential privacy, its ε is "
+            "recomputed from its noise multiplier, sample rate and number of steps by an accountant of our own "
+            "(privacy loss distribution; the Renyi bound is named too), and the attacks' bound is taken at the "
+            "claimed δ. The claim is violated where the measured bound exceeds it, with an error of 5 % over "
+            "all attacks and seeds of the method (Bonferroni), or where the recomputed ε exceeds it by more "
+            "than 1 %. A claim for each record is turned into one for each identity (group privacy) before it "
+            "is compared, since the coins are tossed for identities.",
         },
         {
             "title": "Worst case",
-            "text": "A method is judged by the attack that does best against it under the access level, with every "
-            "attack's interval widened (Bonferroni) to pay for having taken the worst. Void attacks do not count.",
+            "text": "A method is judged by the attack that does best against it under the access level, and "
+            "its interval pays for having taken the worst: with several seeds every attack's interval is "
+            "widened (Bonferroni), with one seed the attacks are resampled jointly. Void attacks do not count. "
+            "A method is on the Pareto front when no other has at least its utility and at most its worst-case "
+            "AUC; the share of draws from both intervals in which that is so stands beside it.",
         },
         {
             "title": "Seeds",
-            "text": f"Seeds {', '.join(map(str, suite.seeds))}: each draws its own candidates and coins and fits its "
-            "own release. Figures are means over seeds with their spread; the ε bound is the best of the seeds, "
-            "corrected for the choice.",
+            "text": f"Seeds {', '.join(map(str, suite.seeds))}: each draws its own candidates and coins and "
+            "fits its own release. Figures are means over seeds with a hierarchical interval (seeds, then "
+            "candidates): the error within a seed comes from its interval, the spread between seeds is "
+            "averaged over with a half-Cauchy prior. The ε bound is the best of the seeds, corrected for the "
+            "choice.",
+        },
+        {
+            "title": "Who is exposed",
+            "text": "The same figures by class, by number of records of an identity, and for the tenth of the "
+            "candidates that lies farthest from the others in the attack's space; members of a subgroup are "
+            "compared with its own non-members. A method's subgroup intervals hold together over its subgroups "
+            "and attacks (Bonferroni). A record's lift is the share of non-members that it outscores in seeds "
+            "in which it was a member, less that in seeds in which it was not. The records with the largest "
+            "lift are a selection: some are there by luck.",
         },
         {
             "title": "Utility",
-            "text": "Trained on the release, measured on real test records; validation records serve early stopping. "
-            "Relative figures divide by training on the real members (identity) at the same seed.",
+            "text": "Trained on the release, measured on real test records; validation records serve early "
+            "stopping. Relative figures divide by training on the real members (identity) at the same seed.",
         },
     ]

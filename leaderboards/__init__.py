@@ -4,8 +4,8 @@
 - :func:`write_json`: the same table for machines, ``leaderboard.json``;
 - :func:`build_site`: the folder with ``index.html`` and ``leaderboard.json``.
 
-This package reads results alone. It computes no statistic of its own: figures and intervals come from the results, and
-what is added here is order, marks and pictures.
+This package reads results alone. It computes no statistic of its own: figures and intervals come from the results,
+ranks are those of :mod:`benchmark.statistics`, and what is added here is order, marks and pictures.
 """
 
 from leaderboards.ranking import rank

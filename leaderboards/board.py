@@ -18,7 +18,12 @@ ABSENT = ("failed", "crashed", "timeout", "out of memory", "blocked", "unavailab
 
 WORST_CASE = "worst_case"
 
-WEAKEST = {"claimed_epsilon": max, "claimed_delta": max, "k_anonymity": min}
+WEAKEST = {
+    "claimed_epsilon": max,
+    "claimed_delta": max,
+    "recomputed_epsilon": max,
+    "k_anonymity": min,
+}
 """Claims, and which of several promises least."""
 
 REQUIRED_COLUMNS = (
@@ -67,6 +72,8 @@ class Cell:
     aggregated: dict[str, Figure] = field(default_factory=dict)
     by_seed: dict[str, list[Figure]] = field(default_factory=dict)
     problems: list[Problem] = field(default_factory=list)
+    subgroups: dict[tuple[str, str], Figure] = field(default_factory=dict)
+    """Figures over all seeds of part of the units, by (subgroup, metric)."""
 
     @property
     def metrics(self) -> list[str]:
@@ -273,7 +280,11 @@ def _file(row: Row, record: dict[str, Any]) -> None:
 
 
 def _fill(cell: Cell, record: dict[str, Any]) -> None:
-    if not record["metric"]:
+    subgroup = record.get("subgroup", "")
+    if subgroup:
+        if record["seed"] is None:
+            cell.subgroups[subgroup, record["metric"]] = _figure(record)
+    elif not record["metric"]:
         cell.problems.append(_problem(record))
     elif record["seed"] is None:
         cell.aggregated[record["metric"]] = _figure(record)

@@ -12,11 +12,11 @@ and attacks that could not run on any row for want of an optional package, deman
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import pandas as pd
 
+from benchmark.statistics import Estimate, Rank, pareto_front, rank_intervals
 from leaderboards.board import (
     ABSENT,
     Board,
@@ -37,7 +37,7 @@ UTILITY_METRICS = ("balanced_accuracy", "macro_auroc", "accuracy")
 TPR_METRIC = "tpr@0.01"
 
 VERDICTS = {
-    "violation": "the measured ε lower bound lies above the ε that the method claims",
+    "violation": "a claim of the method is refuted: by an attack, or by its own parameters",
     "leak": "the interval of the worst case lies above chance (AUC 0.5): members can be told from non-members",
     "no leak found": "the interval of the worst case reaches chance: these attacks, at this sample size, showed "
     "nothing, which is not a proof of privacy",
@@ -61,38 +61,15 @@ class Standing:
     pareto: bool = False
 
     @property
+    def pareto_frequency(self) -> float:
+        """Share of draws in which a ranked row is on the Pareto front; NaN where it is not known."""
+        share = self.worst.get("pareto_frequency")
+        return math.nan if share is None or self.utility_rank is None else share.value
+
+    @property
     def ranked(self) -> bool:
         """Whether the row takes part in the ranking."""
         return not self.unranked
-
-
-def rank_intervals(
-    lows: Sequence[float], highs: Sequence[float], *, higher_is_better: bool
-) -> list[tuple[int, int]]:
-    """Ranks, as (from, to), of intervals compared in pairs; intervals that touch overlap.
-
-    >>> rank_intervals([0.1, 0.2, 0.6], [0.3, 0.4, 0.7], higher_is_better=False)
-    [(1, 2), (1, 2), (3, 3)]
-    """
-    if higher_is_better:
-        lows, highs = [-high for high in highs], [-low for low in lows]
-    n = len(lows)
-    better = [sum(highs[j] < lows[i] for j in range(n)) for i in range(n)]
-    worse = [sum(lows[j] > highs[i] for j in range(n)) for i in range(n)]
-    return [(1 + b, n - w) for b, w in zip(better, worse, strict=True)]
-
-
-def pareto_front(costs: Sequence[float], gains: Sequence[float]) -> list[bool]:
-    """Which points no other point beats: none has at most its cost and at least its gain, and differs.
-
-    >>> pareto_front([0.5, 0.6, 0.6], [0.7, 0.9, 0.8])
-    [True, True, False]
-    """
-    points = list(zip(costs, gains, strict=True))
-    return [
-        not any(c <= cost and g >= gain and (c, g) != (cost, gain) for c, g in points)
-        for cost, gain in points
-    ]
 
 
 def demanded(group: Group, access: str) -> list[Column]:
@@ -207,30 +184,30 @@ def verdict(group: Group, standing: Standing) -> str:
 
 
 def _give_ranks(ranked: list[Standing]) -> None:
-    worst = [_bounds(s.worst[PRIVACY_METRIC]) for s in ranked]
-    spans = rank_intervals(*_unzip(worst), higher_is_better=False)
+    spans = rank_intervals(
+        [_estimate(s.worst[PRIVACY_METRIC]) for s in ranked], higher_is_better=False
+    )
     for standing, span in zip(ranked, spans, strict=True):
-        standing.privacy_rank = span
+        standing.privacy_rank = _ends(span)
     useful = [s for s in ranked if s.utility is not None and s.utility.known]
-    utilities = [s.utility for s in useful if s.utility is not None]
-    spans = rank_intervals(*_unzip([_bounds(u) for u in utilities]), higher_is_better=True)
-    for standing, span in zip(useful, spans, strict=True):
-        standing.utility_rank = span
+    utilities = [_estimate(s.utility) for s in useful if s.utility is not None]
+    for standing, span in zip(useful, rank_intervals(utilities), strict=True):
+        standing.utility_rank = _ends(span)
     costs = [s.worst[PRIVACY_METRIC].value for s in useful]
-    front = pareto_front(costs, [u.value for u in utilities])
+    front = pareto_front([u.value for u in utilities], costs)
     for standing, best in zip(useful, front, strict=True):
-        standing.pareto = best
+        standing.pareto = bool(best)
 
 
-def _bounds(figure: Figure) -> tuple[float, float]:
-    """The interval of a figure; a figure without one is a point."""
+def _ends(span: Rank) -> tuple[int, int] | None:
+    return None if span.best is None or span.worst is None else (span.best, span.worst)
+
+
+def _estimate(figure: Figure) -> Estimate:
+    """The figure for statistics; one without an interval is a point."""
     low = figure.value if math.isnan(figure.low) else figure.low
     high = figure.value if math.isnan(figure.high) else figure.high
-    return low, high
-
-
-def _unzip(pairs: list[tuple[float, float]]) -> tuple[list[float], list[float]]:
-    return [low for low, _ in pairs], [high for _, high in pairs]
+    return Estimate(figure.value, low, high, figure.interval, figure.reason)
 
 
 def _order(standing: Standing) -> tuple:
@@ -257,7 +234,8 @@ def rank(results: pd.DataFrame, access: str | None = None) -> pd.DataFrame:
         Within a dataset and feature space, controls come first, then rows by privacy rank, then unranked rows.
         ``privacy_rank`` and ``privacy_rank_to`` (likewise for utility) are the ends of the rank interval, missing
         where a row is not ranked; ``unranked`` says why. Figures come with ``_low`` and ``_high``. ``pareto`` marks
-        rows that no ranked row beats on both utility and worst-case AUC.
+        rows that no ranked row beats on both utility and worst-case AUC; ``pareto_frequency`` is the share of draws
+        from the intervals in which that is so.
     """
     return rank_board(read_board(results), access)
 
@@ -278,15 +256,18 @@ def rank_board(board: Board, access: str | None = None) -> pd.DataFrame:
 _COLUMNS = [
     *("dataset", "features", "method", "method_params", "method_label", "control", "access"),
     *("ranked", "unranked"),
-    *("privacy_rank", "privacy_rank_to", "utility_rank", "utility_rank_to", "pareto", "verdict"),
+    *("privacy_rank", "privacy_rank_to", "utility_rank", "utility_rank_to", "pareto"),
+    *("pareto_frequency", "verdict"),
     *("worst_attack", "worst_auc", "worst_auc_low", "worst_auc_high"),
     *("worst_tpr_attack", "worst_tpr@0.01", "worst_tpr@0.01_low", "worst_tpr@0.01_high"),
-    *("epsilon_attack", "epsilon_lower", "epsilon_ceiling"),
+    *("epsilon_attack", "epsilon_lower", "epsilon_ceiling", "epsilon_lower_gdp"),
     *("utility", "utility_metric", "utility_value", "utility_low", "utility_high"),
     *(
         "claimed_epsilon",
         "claimed_delta",
         "accountant",
+        "recomputed_epsilon",
+        "measured_epsilon",
         "k_anonymity",
         "violation",
         "fit_duration_s",
@@ -308,12 +289,17 @@ def _record(group: Group, standing: Standing, access: str) -> dict:
         *(standing.ranked, standing.unranked),
         *(standing.privacy_rank or (None, None)),
         *(standing.utility_rank or (None, None)),
-        *(standing.pareto, standing.verdict),
+        *(standing.pareto, standing.pareto_frequency, standing.verdict),
         *(auc.reason, auc.value, auc.low, auc.high),
         *(tpr.reason if tpr.known else "", tpr.value, tpr.low, tpr.high),
         *(epsilon.reason, epsilon.value, epsilon_ceiling(group, row, worst).value),
+        worst.get("epsilon_lower_gdp", _NOTHING).value,
         *(*chosen, utility.value, utility.low, utility.high),
         *(claim.value, (row.fact("claimed_delta") or _NOTHING).value, claim.interval),
+        *(
+            (row.fact(name) or _NOTHING).value
+            for name in ("recomputed_epsilon", "measured_epsilon")
+        ),
         (row.fact("k_anonymity") or _NOTHING).value,
         "; ".join(dict.fromkeys(row.violations)),
         (row.fact("fit_duration_s") or _NOTHING).value,

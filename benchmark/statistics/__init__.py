@@ -44,7 +44,13 @@ from benchmark.statistics.epsilon import (
     right_guesses,
 )
 from benchmark.statistics.estimate import Estimate, lower_bound, unresolved
-from benchmark.statistics.intervals import clopper_pearson, local_level, proportion, wilson
+from benchmark.statistics.intervals import (
+    acceptance_range,
+    clopper_pearson,
+    local_level,
+    proportion,
+    wilson,
+)
 from benchmark.statistics.mann_whitney import auc_p_value
 from benchmark.statistics.membership import (
     RocBand,
@@ -71,7 +77,12 @@ from benchmark.statistics.subgroups import (
     outlier_decile,
     vulnerability,
 )
-from benchmark.statistics.utility import accuracy, balanced_accuracy, macro_auroc
+from benchmark.statistics.utility import (
+    accuracy,
+    balanced_accuracy,
+    expected_calibration_error,
+    macro_auroc,
+)
 
 __all__ = [
     "GUESS_FRACTIONS",
@@ -83,6 +94,7 @@ __all__ = [
     "SeedSummary",
     "Vulnerability",
     "WorstCase",
+    "acceptance_range",
     "accuracy",
     "advantage",
     "auc",

@@ -5,7 +5,7 @@ know nothing it exceeds 0 at most as often as its level. Whatever was chosen by 
 coins (a threshold, a number of guesses) must be paid for; the functions that take scores do so.
 """
 
-from math import inf, log
+from math import erfc, inf, log, sqrt
 from statistics import NormalDist
 
 import numpy as np
@@ -339,7 +339,7 @@ def _gaussian_refuted(mu, right, made, coins, level):
     hits, misses = mass * right / made, mass * (made - right) / made
     available = made / coins
     for i in range(right - 1, -1, -1):
-        shifted = _NORMAL.cdf(_NORMAL.inv_cdf(hits) - mu)
+        shifted = 0.5 * erfc((mu - _NORMAL.inv_cdf(hits)) / sqrt(2))
         if shifted > misses:
             hits += i / (made - i) * (shifted - misses)
             misses = shifted

@@ -2,6 +2,7 @@
 
 import numpy as np
 from scipy.special import betaincinv, ndtri
+from scipy.stats import binom
 
 from benchmark.statistics.estimate import (
     Estimate,
@@ -123,6 +124,35 @@ _LOG_LEVELS = np.log(  # one row per size, one column per simultaneous error
         [6.86e-06, 2.18e-05, 4.92e-05, 0.000101, 0.000287, 0.000622, 0.0014, 0.00333, 0.00888],
     ]
 )
+
+
+def acceptance_range(trials, probability, error):
+    """Counts of successes that a two-sided binomial test at this level does not reject.
+
+    Parameters
+    ----------
+    trials : int, at least 0
+    probability : float in (0, 1)
+    error : float in (0, 1)
+        Level of the test, half of it on each side.
+
+    Returns
+    -------
+    fewest, most : int
+        Fewer than ``fewest``, and more than ``most``, each have a probability of at most error / 2.
+
+    Examples
+    --------
+    >>> acceptance_range(40, 0.05, 0.01)
+    (0, 6)
+    """
+    check_count("trials", trials, 0)
+    check_probability("probability", probability)
+    check_probability("error", error)
+    return (
+        int(binom.ppf(error / 2, trials, probability)),
+        int(binom.isf(error / 2, trials, probability)),
+    )
 
 
 def local_level(n, confidence=0.95):

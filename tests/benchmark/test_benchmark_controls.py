@@ -5,7 +5,7 @@ import pytest
 from scipy import stats
 
 from benchmark.contracts import AttackInfo, PositiveControl
-from benchmark.controls import FAMILY_ERROR, Run, judge, void_reasons
+from benchmark.controls import CALIBRATION_SEEDS, FAMILY_ERROR, Run, judge, void_reasons
 from benchmark.figures import Trial
 from benchmark.plan import ResolvedPlugin
 
@@ -140,3 +140,66 @@ def test_other_metrics_than_the_auc_can_be_required():
     (verdict,) = judge([run([silent], method="identity", attack=attack(control))])
     assert not verdict.passed
     assert "gave no flag_rate_members" in verdict.reason
+
+
+def calibrations(runs):
+    return [v for v in judge(runs) if v.kind == "calibration"]
+
+
+def doubled(rng, m=150):
+    """Every unit counted four times: intervals that are half as wide as they should be."""
+    one = trial(rng, m=m)
+    return Trial(coins=np.repeat(one.coins, 4), scores=np.repeat(one.scores, 4))
+
+
+def test_intervals_over_many_seeds_must_miss_chance_as_often_as_they_say():
+    rng = np.random.default_rng(7)
+    (verdict,) = calibrations([run([trial(rng, m=150) for _ in range(40)])])
+    assert verdict.passed
+    assert verdict.required.startswith("0 to 9 of 40 (95 % intervals")  # 40 looks and this one
+    assert verdict.metric == "miss_rate" and verdict.control == "holdout"
+    (narrow,) = calibrations([run([doubled(rng) for _ in range(40)])])
+    assert not narrow.passed  # misses about a third
+    assert narrow.measured > 0.2
+    reasons = void_reasons([narrow], [])
+    assert reasons["d", "f", "fake"].startswith(
+        "intervals are not calibrated on holdout: miss_rate"
+    )
+
+
+def test_intervals_that_never_miss_are_not_calibrated_either():
+    rng = np.random.default_rng(8)
+    wide = run([trial(rng, m=60) for _ in range(400)])
+    (verdict,) = [v for v in judge([wide], confidence=0.95) if v.kind == "calibration"]
+    assert verdict.passed
+    steady = np.arange(60) % 2 == 0
+    same = Trial(coins=steady, scores=np.repeat([0.0, 1.0], 30))  # an AUC of exactly 0.5
+    (verdict,) = calibrations([run([same] * 400)])
+    assert not verdict.passed
+    assert verdict.measured == 0.0
+
+
+def test_calibration_of_the_gate_voids_the_whole_dataset():
+    rng = np.random.default_rng(9)
+    gate = run([doubled(rng) for _ in range(40)], method="", attack=attack(label="blind"))
+    failed = [v for v in calibrations([gate]) if not v.passed]
+    assert set(void_reasons(failed, [])) == {("d", "f", "*")}
+
+
+def test_calibration_is_asked_of_many_seeds_that_say_something_only():
+    rng = np.random.default_rng(10)
+    assert calibrations([run([trial(rng) for _ in range(CALIBRATION_SEEDS - 1)])]) == []
+    coins = np.arange(100) < 50
+    silent = run([Trial(coins=coins, scores=np.zeros(100)) for _ in range(40)])
+    assert calibrations([silent]) == []
+    leaking = run([trial(rng, mu=1.0) for _ in range(30)], method="noise")
+    assert calibrations([leaking]) == []
+
+
+def test_a_sound_run_with_calibrations_is_voided_at_most_once_in_a_hundred():
+    rng = np.random.default_rng(11)
+    voided = sum(
+        any(not v.passed for v in judge([run([trial(rng, m=100) for _ in range(20)])]))
+        for _ in range(60)
+    )
+    assert voided <= stats.binom.ppf(0.999, 60, FAMILY_ERROR)

@@ -2,17 +2,28 @@
 
 import numpy as np
 import pytest
+from scipy import stats
 from sklearn.metrics import roc_auc_score
 
 from benchmark.figures import (
+    GDP_DELTA,
     Trial,
     mean_over_seeds,
+    mean_roc_band,
     prediction_figures,
     trial_figure,
     trial_figures,
     trials_figure,
 )
-from benchmark.statistics import Estimate, one_run_epsilon_from_scores
+from benchmark.statistics import (
+    Estimate,
+    auc_interval,
+    guess_counts,
+    one_run_ceiling,
+    one_run_epsilon_from_scores,
+    one_run_fdp_epsilon_from_scores,
+    roc_band,
+)
 
 
 def trial(seed, mu=1.0, m=400):
@@ -78,3 +89,70 @@ def test_predictions_by_hand():
     assert figures["accuracy"].value == 0.75
     assert figures["balanced_accuracy"].value == pytest.approx((1 + 2 / 3) / 2)
     assert figures["macro_auroc"].value == 1.0
+
+
+def test_the_area_computed_once_gives_the_same_interval():
+    one = trial(3, 0.4, m=120)
+    for confidence in (0.9, 0.95, 0.999):
+        expected = auc_interval(one.scores, one.coins, confidence)
+        assert trial_figure(one, "auc", confidence) == expected
+    nobody = Trial(coins=np.zeros(5, dtype=bool), scores=np.arange(5.0))
+    assert "0 and 5" in trial_figure(nobody, "auc", 0.95).reason
+
+
+def test_the_bound_that_assumes_a_gaussian_says_so_and_stands_beside_the_other():
+    one = trial(4, 1.0)
+    figures = trial_figures(one, 0.95)
+    expected = one_run_fdp_epsilon_from_scores(one.scores, one.coins, GDP_DELTA)
+    assert figures["epsilon_lower_gdp"] == expected
+    assert "assuming a Gaussian trade-off curve" in figures["epsilon_lower_gdp"].method
+    assert "delta=1e-05" in figures["epsilon_lower_gdp"].method
+    for bound, top in (
+        ("epsilon_lower", "epsilon_ceiling"),
+        ("epsilon_lower_gdp", "epsilon_ceiling_gdp"),
+    ):
+        assert 0 < figures[bound].value <= figures[top].value
+
+
+def test_a_perfect_attack_reaches_the_ceiling_of_its_own_confidence():
+    # 200 members and 200 non-members, told apart without a mistake.
+    coins = np.arange(400) < 200
+    perfect = Trial(coins=coins, scores=coins.astype(float) + np.arange(400) / 1e6)
+    for trials in ([perfect], [perfect] * 3):
+        for bound, top in (
+            ("epsilon_lower", "epsilon_ceiling"),
+            ("epsilon_lower_gdp", "epsilon_ceiling_gdp"),
+        ):
+            reached = trials_figure(trials, bound, 0.95).value
+            assert trials_figure(trials, top, 0.95).value == pytest.approx(reached, rel=1e-5)
+    # By hand: of three seeds the best, so 1 - 0.05/3, and again divided by the number of guess counts.
+    each = 1 - (0.05 / 3) / len(guess_counts(400, confidence=1 - 0.05 / 3))
+    assert trials_figure([perfect] * 3, "epsilon_ceiling", 0.95).value == one_run_ceiling(
+        400, 400, confidence=each
+    )
+
+
+def test_the_band_over_seeds_is_the_mean_of_bands_that_pay_for_each_other():
+    trials = [trial(s, 1.0, m=200) for s in range(2)]
+    band = mean_roc_band(trials, 0.95, points=30)
+    assert band.fpr[0] == 1 / min((~t.coins).sum() for t in trials) and band.fpr[-1] == 1.0
+    assert (band.low <= band.tpr).all() and (band.tpr <= band.high).all()
+    at = 12
+    expected = []
+    for t in trials:
+        whole = roc_band(t.scores, t.coins, 0.975)
+        i = np.flatnonzero(whole.fpr <= band.fpr[at])[-1]
+        j = np.flatnonzero(whole.fpr >= band.fpr[at])[0]
+        expected.append((whole.tpr[i], whole.low[i], whole.high[j]))
+    found = (band.tpr[at], band.low[at], band.high[at])
+    assert found == pytest.approx(np.mean(expected, axis=0))
+
+
+def test_the_band_over_seeds_covers_the_whole_true_curve():
+    theory = stats.norm
+    missed = 0
+    for s in range(60):
+        band = mean_roc_band([trial(100 + 2 * s, 1.0, 200), trial(101 + 2 * s, 1.0, 200)], 0.95)
+        truth = theory.cdf(theory.ppf(band.fpr) + 1.0)
+        missed += not ((band.low <= truth + 1e-12) & (truth <= band.high + 1e-12)).all()
+    assert missed <= stats.binom.ppf(0.999, 60, 0.05)

@@ -4,7 +4,13 @@ import numpy as np
 import pytest
 from scipy.stats import binom, binomtest
 
-from benchmark.statistics import clopper_pearson, local_level, proportion, wilson
+from benchmark.statistics import (
+    acceptance_range,
+    clopper_pearson,
+    local_level,
+    proportion,
+    wilson,
+)
 
 
 @pytest.mark.parametrize(("k", "n"), [(0, 7), (7, 7), (3, 7), (1, 1000), (500, 1000)])
@@ -58,3 +64,14 @@ def test_local_level_falls_with_size_and_rises_with_error():
     assert all(a > b > 0 for a, b in pairwise(levels))
     errors = [local_level(200, c) for c in (0.5, 0.9, 0.99, 0.999, 0.9999, 0.99999)]
     assert all(a > b > 0 for a, b in pairwise(errors))
+
+
+@pytest.mark.parametrize(
+    ("n", "p", "error"), [(40, 0.05, 0.01), (1000, 0.05, 1e-4), (20, 0.5, 0.05)]
+)
+def test_the_acceptance_range_is_the_widest_whose_tails_are_small(n, p, error):
+    fewest, most = acceptance_range(n, p, error)
+    k = np.arange(n + 1)
+    mass = binom.pmf(k, n, p)
+    assert mass[k < fewest].sum() <= error / 2 and mass[k > most].sum() <= error / 2
+    assert mass[k <= fewest].sum() > error / 2 and mass[k >= most].sum() > error / 2
