@@ -45,7 +45,7 @@ Estimates = Literal["auto", "record", "pooled", "shrunk"]
 """How means and variances of scores are estimated, see :func:`shadow_statistics`."""
 
 _ENOUGH_FOR_A_VARIANCE = 64
-_SMALLEST_SHARE = 1e-6  # of the scores' own spread: the least standard deviation
+_SMALLEST_SHARE = 1e-3  # of the scores' own spread: the least standard deviation
 
 
 @dataclass(frozen=True, eq=False)
@@ -87,8 +87,8 @@ def shadow_statistics(
     Returns
     -------
     ShadowStatistics
-        Standard deviations are at least a millionth of the scores' overall one, so that a constant score is no
-        division by zero.
+        Standard deviations are at least a thousandth of the scores' overall one: a score that is constant among the
+        shadows is no division by zero, nor is a normal distribution to be believed so far out.
 
     Raises
     ------
@@ -107,14 +107,11 @@ def shadow_statistics(
     n_in, mean_in, var_in = _moments(shadows, included, floor)
     if estimates == "shrunk":
         var_in, var_out = _shrink_variances(var_in, var_out, n_in - 1, n_out - 1)
+        mean_in, mean_out = _shrink_gap((mean_in, mean_out), (var_in, var_out), (n_in, n_out))
     else:
         var_in = _one_sided(var_in, n_in - 1, estimates)
         var_out = _one_sided(var_out, n_out - 1, estimates)
-    std_in, std_out = np.sqrt(var_in), np.sqrt(var_out)
-    if estimates == "shrunk":
-        means, stds = (mean_in, mean_out), (std_in, std_out)
-        mean_in, mean_out = _shrink_gap(means, stds, 1 / n_in + 1 / n_out)
-    return ShadowStatistics(mean_in, mean_out, std_in, std_out)
+    return ShadowStatistics(mean_in, mean_out, np.sqrt(var_in), np.sqrt(var_out))
 
 
 def _check(shadows: np.ndarray, included: np.ndarray, mode: Mode) -> None:
@@ -210,21 +207,24 @@ def _inverse_trigamma(value: float) -> float:
 
 
 def _shrink_gap(
-    means: tuple[np.ndarray, np.ndarray], stds: tuple[np.ndarray, np.ndarray], noise: np.ndarray
+    means: tuple[np.ndarray, np.ndarray],
+    variances: tuple[np.ndarray, np.ndarray],
+    counts: tuple[np.ndarray, np.ndarray],
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Draw the standardised gaps between the means towards their mean; midpoints stay.
+    """Draw the standardised gaps between the means towards their mean.
 
-    Gaps are taken as normal around a common mean, with the spread that is left once their sampling error is taken off:
-    ``noise (m,)`` = 1/n_in + 1/n_out in units of the variance.
+    Gaps in units of the standard deviation are taken as normal around a common mean, with the spread that is left once
+    their sampling error is taken off. Each of the two means moves in proportion to its own sampling variance: one that
+    is known exactly stays.
     """
-    (mean_in, mean_out), (std_in, std_out) = means, stds
-    std = np.sqrt((std_in**2 + std_out**2) / 2)
-    gap = (mean_in - mean_out) / std
+    (mean_in, mean_out), (var_in, var_out), (n_in, n_out) = means, variances, counts
+    unit = np.sqrt((var_in + var_out) / 2)
+    error_in, error_out = var_in / n_in, var_out / n_out
+    error = error_in + error_out
+    gap, noise = (mean_in - mean_out) / unit, error / unit**2
     spread = max(0.0, float(gap.var() - noise.mean()))
-    centre = float(gap.mean())
-    gap = centre + spread / (spread + noise) * (gap - centre)
-    middle = (mean_in + mean_out) / 2
-    return middle + gap * std / 2, middle - gap * std / 2
+    move = noise / (spread + noise) * (gap.mean() - gap) * unit
+    return mean_in + move * error_in / error, mean_out - move * error_out / error
 
 
 # ---------------------------------------------------------------- attacks
