@@ -24,6 +24,7 @@ Zou and Donner (2008), Construction of confidence limits about effect measures, 
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -182,10 +183,13 @@ def _series(rows: pd.DataFrame, wanted: ClaimFigure) -> dict[str, dict[int | Non
 
 
 def _named(rows: pd.DataFrame, column: str, name: str) -> pd.Series:
-    """Rows of the plugin with this label; without any, of all plugins with this name."""
+    """Rows of the plugin with this label; without any, of all with this name or pattern."""
     labels = rows["utility" if column == "utility" else f"{column}_label"]
     exact = labels.eq(name)
-    return exact if exact.any() else labels.str.startswith((f"{name}(", f"{name}@"))
+    if exact.any():
+        return exact
+    pattern = re.escape(name).replace(r"\*", ".*")
+    return labels.str.fullmatch(rf"{pattern}([(@].*)?")
 
 
 def _name(names: Sequence[str], wanted: ClaimFigure) -> str:

@@ -114,8 +114,9 @@ class DatasetEntry(_Model):
 class ClaimFigure(_Model):
     """A figure that a claim speaks of: a metric of a utility or an attack, under the clean or a perturbed condition.
 
-    ``method`` and ``attack`` are a label, such as ``k_same(k=5)``, or a name, which stands for every variant in the
-    suite. With ``perturbation`` the figure is the mean over ``severities`` (default: all).
+    ``method``, ``attack`` and ``utility`` are a label, such as ``k_same(k=5)``; a name, which stands for every variant
+    in the suite; or either with ``*`` for anything. With ``perturbation`` the figure is the mean over ``severities``
+    (default: all).
     """
 
     method: str = Field(min_length=1)

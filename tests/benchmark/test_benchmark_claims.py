@@ -200,6 +200,9 @@ def test_a_name_stands_for_every_variant_and_a_label_for_one():
     assert {c.left for c in by_name} == {"cvae: auroc by probe"}, "the label itself is a variant"
     (by_label,) = judge_claim(table(*rows), claim(right="k_same(k=5)"))
     assert by_label.right_figure.value == 0.6
+    (by_pattern,) = judge_claim(table(*rows), claim(left="cvae(*", right="k_same(k=2*"))
+    assert by_pattern.left_figure.value == 0.1 and by_pattern.right_figure.value == 0.5
+    assert judge_claim(table(*rows), claim(left="vae"))[0].verdict == "no figure"
 
 
 def test_severities_of_a_seed_are_averaged_with_their_limits():
