@@ -109,6 +109,7 @@ __all__ = [
     "dp_sgd_epsilon",
     "epsilon_ceiling",
     "estimate_draws",
+    "expected_calibration_error",
     "gate_p_threshold",
     "gaussian_dp_epsilon",
     "gaussian_dp_mu",
