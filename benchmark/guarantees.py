@@ -82,7 +82,7 @@ def _account(noise: float, rate: float, steps: int, delta: float, method: str) -
     epsilon = privacy_loss_epsilon(noise, rate, steps, delta)
     said = (
         f"{method}, adding or removing a record (noise multiplier {noise:g}, sample rate {rate:g}, "
-        f"{steps} steps, delta={delta:g}); {renyi.accountant}, gives at most {renyi.epsilon:.4g}"
+        f"{steps} steps, and of these alone, delta={delta:g}); {renyi.accountant}, gives at most {renyi.epsilon:.4g}"
     )
     return exact(epsilon, said)
 

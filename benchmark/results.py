@@ -578,7 +578,7 @@ class _Collector:
                 **place,
                 "attack": run.attack.name,
                 "attack_params": run.attack.parameters_text,
-                "unit": "identity" if identities else "row of the pool",
+                "unit": "identity" if identities else "row",
             }
             self.exposed.append(exposure_frame(where, keys, result))
             if run.attack.label in named:

@@ -33,7 +33,6 @@ COLOURS = 7
 WIDTH, HEIGHT = 400, 310
 FRAME = (0, 0, WIDTH, HEIGHT)
 FLOOR = 1e-6
-GRID_POINTS = 70
 
 
 @dataclass(frozen=True)
@@ -72,7 +71,7 @@ class Point:
 
 @dataclass(frozen=True)
 class Line:
-    """A row's ROC curve: mean over seeds, and the range over seeds, at each FPR."""
+    """A row's ROC curve: mean over seeds, and the limits of its band, at each FPR."""
 
     name: str
     style: Style
@@ -243,31 +242,6 @@ def _names(
 
 
 # ---------------------------------------------------------------- ROC curves
-
-
-def roc_line(
-    name: str, style: Style, seeds: Sequence[tuple[np.ndarray, np.ndarray]], start: float
-) -> Line:
-    """Average ROC curves vertically on a logarithmic grid from ``start`` to 1, without interpolation.
-
-    At each FPR *x* of the grid a seed contributes the greatest TPR among its points with FPR ≤ *x* (Fawcett, "An
-    introduction to ROC analysis", 2006, section 8.1, with steps instead of lines).
-
-    Parameters
-    ----------
-    seeds : sequence of (fpr, tpr)
-        Each pair of equal length, in [0, 1].
-    """
-    grid = np.geomspace(start, 1.0, GRID_POINTS)
-    stack = np.stack([_steps(fpr, tpr, grid) for fpr, tpr in seeds])
-    return Line(name, style, grid, stack.mean(axis=0), stack.min(axis=0), stack.max(axis=0))
-
-
-def _steps(fpr: np.ndarray, tpr: np.ndarray, grid: np.ndarray) -> np.ndarray:
-    order = np.lexsort((tpr, fpr))
-    best = np.maximum.accumulate(np.concatenate([[0.0], np.asarray(tpr, float)[order]]))
-    # The tolerance keeps a point whose FPR is k/n on the grid's k/n.
-    return best[np.searchsorted(np.asarray(fpr, float)[order], grid * (1 + 1e-9), side="right")]
 
 
 def roc(lines: Sequence[Line], resolution: float) -> str:

@@ -53,6 +53,22 @@ def duration(seconds: float) -> str:
     return f"{number(seconds / 3600)} h"
 
 
+def percent(share: float) -> str:
+    """A share as a whole percentage that is 0 or 100 only where it is exactly that.
+
+    >>> percent(0.834), percent(0.0), percent(0.001), percent(0.9999), percent(float("nan"))
+    ('83 %', '0 %', '< 1 %', '> 99 %', '–')
+    """
+    if math.isnan(share):
+        return NO_FIGURE
+    whole = round(100 * share)
+    if whole == 0 and share > 0:
+        return "< 1 %"
+    if whole == 100 and share < 1:
+        return "> 99 %"
+    return f"{whole} %"
+
+
 def span(ranks: tuple[int, int] | None) -> str:
     """A rank interval.
 

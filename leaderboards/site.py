@@ -31,8 +31,8 @@ def build_site(
     results : DataFrame
         Tidy results, one figure a row; see :data:`leaderboards.board.REQUIRED_COLUMNS`.
     curves : DataFrame
-        ROC points: dataset, features, method, method_params, attack, seed, fpr, tpr (and, optionally, attack_params).
-        May be empty.
+        ROC points: dataset, features, method, method_params, attack, attack_params, seed, fpr, tpr, low, high. What is
+        drawn are the curves without a seed, with their bands. May be empty.
     info : dict
         What the page says about the run; what is missing is left out.
 
@@ -43,8 +43,10 @@ def build_site(
         - methods, attacks, utilities: lists of {name, version, summary, citation, access, params};
         - controls: list of {attack, dataset, features, control, metric, required, measured, low, high, passed, looks,
           note};
-        - claims: list of {id, text, source, margin, verdict, rows}, the rows with dataset, features, relation, left and
-          right (names, values, limits), difference, ci_low, ci_high, ci_method, n_seeds, verdict, reason;
+        - claims: list of {id, text, source, margin, verdict, rows}, the rows with dataset, features, figure, relation, left
+          and right (names, values, limits), difference, ci_low, ci_high, ci_method, n_seeds, verdict, reason;
+        - exposed: list of {dataset, features, method, method_params, attack_label, unit, n_records, n_judged, large,
+          n_above, n_below, public, top: list of {id, lift, exposure, baseline, runs_in, runs_out}};
         - environment: dict; rerun: the command that runs failed cells again; generated_at; duration_s.
     out : Path
         The folder; made if need be. Other files in it are left alone.
@@ -78,6 +80,7 @@ def write_json(results: pd.DataFrame, info: dict[str, Any], out: Path) -> Path:
         "rows": tables[board.levels[-1]],
         "by_access": tables,
         "controls": info.get("controls", []),
+        "exposed": info.get("exposed", []),
         "claims": info.get("claims", []),
         "without_figure": [
             {
@@ -144,7 +147,9 @@ def _environment() -> Any:
         "number": figures.number,
         "duration": figures.duration,
         "span": figures.span,
+        "share": figures.percent,
         "number_or_text": views.number_or_text,
+        "count": lambda n: figures.NO_FIGURE if math.isnan(n) else f"{int(n):,}",
         "plain": views.plain,
         "key": _sort_key,
         "link": _link,

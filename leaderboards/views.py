@@ -17,6 +17,7 @@ from leaderboards.board import (
     Board,
     Cell,
     Column,
+    Figure,
     Group,
     Row,
     access_rank,
@@ -24,6 +25,7 @@ from leaderboards.board import (
 )
 from leaderboards.charts import Line, Point, Style
 from leaderboards.ranking import (
+    TPR_METRIC,
     UTILITY_METRICS,
     Standing,
     standings,
@@ -42,7 +44,10 @@ METRIC_NAMES = {
     "advantage": "Advantage",
     "epsilon_lower": "ε lower bound",
     "epsilon_ceiling": "ε ceiling",
+    "epsilon_lower_gdp": "ε lower bound if Gaussian",
+    "epsilon_ceiling_gdp": "ε ceiling if Gaussian",
     "p_value": "p (AUC = 0.5)",
+    "miss_rate": "Missed",
     "reidentification_rate": "Re-identified",
     "reidentification_bound": "Re-identification bound",
     "flag_rate_members": "Members flagged",
@@ -107,6 +112,8 @@ class GroupView:
     methods: list[RowView]
     planes: list[Chart | None]
     rocs: list[Chart | None]
+    exposed: list[list[Exposed]]
+    records: list[tuple[RowView, dict[str, Any]]]
     absent: list[dict[str, Any]]
     not_applicable: list[dict[str, Any]]
 
@@ -172,6 +179,8 @@ def _view_group(group, levels, styles, index, info, anchor) -> GroupView:
         methods=[r for r in rows if not r.row.control],
         planes=[_plane(rows, i, chosen) for i in drawn],
         rocs=[_roc(group, rows, i, index) for i in drawn],
+        exposed=[exposed_at(group, rows, level) for level in levels],
+        records=exposed_records(group, rows, info),
         absent=absent,
         not_applicable=not_applicable,
     )
@@ -367,10 +376,10 @@ def _roc(group: Group, rows: list[RowView], level: int, index: dict) -> Chart | 
         standing = view.views[level]
         worst = standing.worst.get("auc")
         attack = worst.reason if worst is not None and worst.known else ""
-        seeds = _curves_of(group, view.row, attack, index)
-        if not seeds:
+        curve = _curve_of(group, view.row, attack, index)
+        if curve is None:
             continue
-        lines.append(charts.roc_line(view.label, view.style, seeds, resolution))
+        lines.append(Line(view.label, view.style, *curve))
         shown.append(view)
         notes[view.label] = attack
     if not lines:
@@ -402,48 +411,89 @@ def _resolution(group: Group) -> float:
     return 1 / min(counts) if counts else 1e-3
 
 
-def _index_curves(curves: pd.DataFrame) -> dict[tuple, dict[tuple[str, str], list]]:
-    """ROC points by (dataset, features, method, parameters), then by attack and its parameters: one pair a seed."""
-    index: dict[tuple, dict[tuple[str, str], list]] = {}
-    if curves is None or curves.empty:
+Band = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]
+"""A curve as (fpr, tpr, low, high)."""
+
+
+def _index_curves(curves: pd.DataFrame) -> dict[tuple, dict[tuple[str, str], Band]]:
+    """The curves over all seeds by (dataset, features, method, parameters), then by attack and its parameters."""
+    index: dict[tuple, dict[tuple[str, str], Band]] = {}
+    if curves is None or curves.empty or "low" not in curves:
         return index
+    whole = curves[curves["seed"].isna()]
     names = ["dataset", "features", "method", "method_params", "attack", "attack_params"]
     texts = {
-        name: curves.get(name, pd.Series("", curves.index)).fillna("").astype(str) for name in names
+        name: whole.get(name, pd.Series("", whole.index)).fillna("").astype(str) for name in names
     }
-    table = curves.assign(**texts)
-    for key, part in table.groupby([*names, "seed"], sort=False, dropna=False):
-        pair = (part["fpr"].to_numpy(float), part["tpr"].to_numpy(float))
-        index.setdefault(key[:4], {}).setdefault(key[4:6], []).append(pair)
+    for key, part in whole.assign(**texts).groupby(names, sort=False):
+        fpr, tpr, low, high = (part[n].to_numpy(float) for n in ("fpr", "tpr", "low", "high"))
+        index.setdefault(key[:4], {})[key[4:6]] = (fpr, tpr, low, high)
     return index
 
 
-def _curves_of(group: Group, row: Row, name: str, index: dict) -> list:
-    """The seeds' curves of the attack that a worst case names; of the strongest, where several bear the name."""
+def _curve_of(group: Group, row: Row, name: str, index: dict) -> Band | None:
+    """The curve of the attack that a worst case names, by its label where several bear the name."""
     here = index.get((group.dataset, group.features, row.method, row.params), {})
-    keys = {
-        key
-        for column in group.columns
-        if column.called(name)
-        for key in (column.key, (column.attack, ""))
-    }
-    exact = {column.key for column in group.columns if column.label == name}
-    found = {key: here[key] for key in (exact & here.keys() or keys & here.keys())}
-    return _strongest(found) if found else []
+    columns = [column for column in group.columns if column.called(name)]
+    columns.sort(key=lambda column: column.label != name)
+    for column in columns:
+        for key in (column.key, (column.attack, "")):
+            if key in here:
+                return here[key]
+    return None
 
 
-def _strongest(variants: dict[tuple[str, str], list]) -> list:
-    """The curves of the attack's parameters with the greatest mean area, where it took part more than once."""
-    if len(variants) == 1:
-        return next(iter(variants.values()))
-    return max(
-        variants.values(), key=lambda seeds: float(np.mean([_area(*pair) for pair in seeds]))
-    )
+# ---------------------------------------------------------------- who is exposed
 
 
-def _area(fpr: np.ndarray, tpr: np.ndarray) -> float:
-    order = np.lexsort((tpr, fpr))
-    return float(np.trapezoid(tpr[order], fpr[order]))
+@dataclass
+class Exposed:
+    """The subgroup of a row's units with the highest AUC under any attack of an access level."""
+
+    row: RowView
+    subgroup: str
+    attack: str
+    auc: Figure
+    tpr: Figure | None
+    everybody: Figure | None
+    n_subgroups: int
+
+
+def exposed_at(group: Group, rows: list[RowView], level: str) -> list[Exposed]:
+    """One entry for each row that has figures of subgroups; void attacks do not count."""
+    found = []
+    for view in rows:
+        figures = {
+            (column.label or column.attack, name): (figure, cell)
+            for column in group.columns
+            if access_rank(column.access) <= access_rank(level) or not level
+            if not group.void(column) and column.key in view.row.attacks
+            for cell in [view.row.attacks[column.key]]
+            for (name, metric), figure in cell.subgroups.items()
+            if metric == "auc" and figure.known
+        }
+        if figures:
+            attack, name = max(figures, key=lambda key: figures[key][0].value)
+            figure, cell = figures[attack, name]
+            names = {name for _, name in figures}
+            tpr = cell.subgroups.get((name, TPR_METRIC))
+            found.append(Exposed(view, name, attack, figure, tpr, cell.figure("auc"), len(names)))
+    return found
+
+
+def exposed_records(group: Group, rows: list[RowView], info: dict) -> list[tuple[RowView, dict]]:
+    """What the run says of the most exposed records of each row."""
+    here = [
+        e
+        for e in info.get("exposed", [])
+        if (e.get("dataset"), e.get("features")) == (group.dataset, group.features)
+    ]
+    return [
+        (view, e)
+        for view in rows
+        for e in here
+        if (e.get("method"), e.get("method_params")) == (view.row.method, view.row.params)
+    ]
 
 
 # ---------------------------------------------------------------- the overview
