@@ -57,14 +57,22 @@ UNDECIDED, NO_FIGURE = "undecided", "no figure"
 Figures = Mapping[int | None, Estimate]
 """A figure by seed; under None where only its summary over seeds is known (a worst case)."""
 
+Name = tuple[str, str]
+"""The method, and what is measured of it."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Comparison:
-    """One claim in one place, for one pair of figures."""
+    """One claim in one place, for one pair of figures.
+
+    ``figure`` says what is compared; ``left`` and ``right`` are the methods, with what is measured where that differs
+    between the two.
+    """
 
     claim: Claim
     dataset: str
     features: str
+    figure: str
     left: str
     right: str
     left_figure: Estimate
@@ -107,9 +115,9 @@ def judge_claim(frame: pd.DataFrame, claim: Claim, confidence: float = 0.95) -> 
             continue  # nothing of what the claim is about was run here
         if not left or not right:
             found.append(_without_figure(claim, place, left, right))
-        for a in left:
-            for b in right:
-                found.append(_compare(claim, place, (a, left[a]), (b, right[b]), confidence))
+        for a in left.items():
+            for b in right.items():
+                found.append(_compare(claim, place, a, b, confidence))
     return found or [_without_figure(claim, {"dataset": "", "features": ""}, {}, {})]
 
 
@@ -158,7 +166,7 @@ def overall(verdicts: Sequence[str]) -> str:
 # ---------------------------------------------------------------- figures of the table
 
 
-def _series(rows: pd.DataFrame, wanted: ClaimFigure) -> dict[str, dict[int | None, Estimate]]:
+def _series(rows: pd.DataFrame, wanted: ClaimFigure) -> dict[Name, dict[int | None, Estimate]]:
     """The figures that ``wanted`` stands for, by seed, under the names of their variants."""
     chosen = rows[rows["metric"].eq(wanted.metric)]
     chosen = chosen[_named(chosen, "method", wanted.method)]
@@ -192,12 +200,12 @@ def _named(rows: pd.DataFrame, column: str, name: str) -> pd.Series:
     return labels.str.fullmatch(rf"{pattern}([(@].*)?")
 
 
-def _name(names: Sequence[str], wanted: ClaimFigure) -> str:
+def _name(names: Sequence[str], wanted: ClaimFigure) -> Name:
     method, attack, utility, perturbation = names
     by = attack or utility
     severities = ", ".join(map(str, wanted.severities)) or "all"
     under = f", under {perturbation} (severities: {severities})" if perturbation else ""
-    return f"{method}: {wanted.metric}{f' by {by}' if by else ''}{under}"
+    return method, f"{wanted.metric}{f' by {by}' if by else ''}{under}"
 
 
 def _by_seed(rows: pd.DataFrame, severities: set[int]) -> dict[int | None, Estimate]:
@@ -225,12 +233,12 @@ def _mean(rows: pd.DataFrame) -> Estimate:
     return Estimate(float(mean["value"]), float(low), float(high), str(rows["ci_method"].iloc[0]))
 
 
-def _side(rows: pd.DataFrame, right: ClaimFigure | float) -> dict[str, dict[int | None, Estimate]]:
+def _side(rows: pd.DataFrame, right: ClaimFigure | float) -> dict[Name, dict[int | None, Estimate]]:
     """The right side of a claim: figures of the table, or a number."""
     if isinstance(right, ClaimFigure):
         return _series(rows, right)
     number = Estimate(right, math.nan, math.nan, "a number that the claim names")
-    return {f"{right:g}": {None: number}}
+    return {("a number", ""): {None: number}}
 
 
 def _errors(figure: Estimate) -> tuple[float, float]:
@@ -246,11 +254,13 @@ def _errors(figure: Estimate) -> tuple[float, float]:
 def _compare(
     claim: Claim,
     place: Mapping[str, str],
-    named_left: tuple[str, Figures],
-    named_right: tuple[str, Figures],
+    named_left: tuple[Name, Figures],
+    named_right: tuple[Name, Figures],
     confidence: float,
 ) -> Comparison:
-    (left_name, left), (right_name, right) = named_left, named_right
+    (left_method, what), left = named_left
+    (right_method, other), right = named_right
+    same = other in (what, "")
     pairs = _pairs(left, right, confidence)
     figure = _over_pairs(pairs, confidence)
     sides = zip(*pairs, strict=True) if pairs else (left.values(), right.values())
@@ -258,8 +268,9 @@ def _compare(
     return Comparison(
         claim=claim,
         **place,
-        left=left_name,
-        right=right_name,
+        figure=what if same else "",
+        left=left_method if same else f"{left_method}: {what}",
+        right=right_method if same else f"{right_method}: {other}",
         left_figure=left_figure,
         right_figure=right_figure,
         difference=figure,
@@ -301,21 +312,22 @@ def _over_pairs(pairs: Sequence[tuple[Estimate, Estimate]], confidence: float) -
 def _without_figure(
     claim: Claim,
     place: Mapping[str, str],
-    left: Mapping[str, Figures],
-    right: Mapping[str, Figures],
+    left: Mapping[Name, Figures],
+    right: Mapping[Name, Figures],
 ) -> Comparison:
     sides = [(claim.left, left)]
-    name = ""
+    name = "a number"
     if isinstance(claim.right, ClaimFigure):
         sides.append((claim.right, right))
-        name = f"{claim.right.method}: {claim.right.metric}"
+        name = claim.right.method
     missing = " and ".join(f"{side.metric} of {side.method}" for side, found in sides if not found)
     none = Estimate(math.nan, math.nan, math.nan, "")
     return Comparison(
         claim=claim,
         **place,
-        left=f"{claim.left.method}: {claim.left.metric}",
-        right=name or f"{claim.right:g}",
+        figure=claim.left.metric,
+        left=claim.left.method,
+        right=name,
         left_figure=none,
         right_figure=none,
         difference=none,
@@ -328,7 +340,8 @@ def _without_figure(
 # ---------------------------------------------------------------- as a table
 
 CLAIM_COLUMNS = (
-    *("claim", "text", "source", "dataset", "features", "left", "relation", "right", "margin"),
+    *("claim", "text", "source", "dataset", "features", "figure"),
+    *("left", "relation", "right", "margin"),
     *("left_value", "left_low", "left_high", "right_value", "right_low", "right_high"),
     *("difference", "ci_low", "ci_high", "ci_method", "n_seeds", "verdict", "reason"),
 )
@@ -340,7 +353,7 @@ def claims_frame(comparisons: Sequence[Comparison]) -> pd.DataFrame:
     rows = [
         (
             *(c.claim.id, c.claim.text, c.claim.source, c.dataset, c.features),
-            *(c.left, c.claim.relation, c.right, c.claim.margin),
+            *(c.figure, c.left, c.claim.relation, c.right, c.claim.margin),
             *(c.left_figure.value, c.left_figure.low, c.left_figure.high),
             *(c.right_figure.value, c.right_figure.low, c.right_figure.high),
             *(c.difference.value, c.difference.low, c.difference.high, c.difference.method),

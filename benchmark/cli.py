@@ -590,18 +590,19 @@ def _print_claims(opened: Any, results: Any) -> None:
     comparisons = run_claims(opened, results)
     if not comparisons:
         return
-    columns = ("verdict", "claim", "where", "left", "", "right", "difference")
+    columns = ("verdict", "claim", "what", "left", "", "right", "difference")
     table = Table(*columns, title="claims", title_justify="left", box=None, pad_edge=False)
     for c in comparisons:
         style = VERDICT_STYLES.get(c.verdict, "dim")
         sides = [
-            f"{escape(name)} {_interval(f.value, f.low, f.high)}"
+            f"{escape(name)}\n{_interval(f.value, f.low, f.high)}"
             for name, f in ((c.left, c.left_figure), (c.right, c.right_figure))
         ]
+        where = f"{c.dataset} · {c.features}" if c.dataset else c.reason
         table.add_row(
             f"[{style}]{c.verdict}[/]",
             escape(c.claim.id),
-            escape(f"{c.dataset} · {c.features}" if c.dataset else c.reason),
+            escape(f"{where}\n{c.figure}"),
             sides[0],
             c.claim.relation,
             sides[1],

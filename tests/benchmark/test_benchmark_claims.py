@@ -128,7 +128,8 @@ def test_pairing_by_seed_cancels_what_seeds_have_in_common():
     )
     assert found.verdict == "reproduced" and found.n_seeds == 3
     assert found.left_figure.value == pytest.approx(np.mean(list(base.values())) + 0.03)
-    assert found.right == "k_same(k=5): auroc by probe"
+    assert (found.left, found.right) == ("cvae", "k_same(k=5)")
+    assert found.figure == "auroc by probe"
 
 
 def test_errors_within_seeds_count():
@@ -172,7 +173,7 @@ def test_one_seed_is_judged_by_its_own_interval_and_undecided_without():
 def test_a_number_is_exact():
     rows = [figure("cvae", s, 0.7, 0.05) for s in range(3)]
     (found,) = judge_claim(table(*rows), claim(">", right=0.5))
-    assert found.right == "0.5" and found.right_figure.value == 0.5
+    assert found.right == "a number" and found.right_figure.value == 0.5
     assert found.verdict == "reproduced"
     assert found.difference.high - found.difference.value <= 0.06
 
@@ -194,15 +195,22 @@ def test_a_name_stands_for_every_variant_and_a_label_for_one():
     rows += [figure(m, 0, v, 0.01) for m, v in (("cvae", 0.9), ("cvae(published_kl=true)", 0.1))]
     by_name = judge_claim(table(*rows), claim())
     assert [c.right for c in by_name] == [
-        "k_same(k=2): auroc by probe",
-        "k_same(k=5): auroc by probe",
+        "k_same(k=2)",
+        "k_same(k=5)",
     ]
-    assert {c.left for c in by_name} == {"cvae: auroc by probe"}, "the label itself is a variant"
+    assert {c.left for c in by_name} == {"cvae"}, "the label itself is a variant"
     (by_label,) = judge_claim(table(*rows), claim(right="k_same(k=5)"))
     assert by_label.right_figure.value == 0.6
     (by_pattern,) = judge_claim(table(*rows), claim(left="cvae(*", right="k_same(k=2*"))
     assert by_pattern.left_figure.value == 0.1 and by_pattern.right_figure.value == 0.5
     assert judge_claim(table(*rows), claim(left="vae"))[0].verdict == "no figure"
+
+
+def test_two_metrics_are_both_named():
+    rows = [figure("cvae", 0, 0.9, 0.01), figure("cvae", 0, 0.6, 0.01, metric="accuracy")]
+    (found,) = judge_claim(table(*rows), claim(right={"method": "cvae", "metric": "accuracy"}))
+    assert (found.left, found.right) == ("cvae: auroc by probe", "cvae: accuracy by probe")
+    assert found.difference.value == pytest.approx(0.3)
 
 
 def test_severities_of_a_seed_are_averaged_with_their_limits():
