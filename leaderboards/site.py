@@ -43,8 +43,8 @@ def build_site(
         - methods, attacks, utilities: lists of {name, version, summary, citation, access, params};
         - controls: list of {attack, dataset, features, control, metric, required, measured, low, high, passed, looks,
           note};
-        - claims: list of {id, text, source, margin, verdict, rows}, the rows with dataset, features, figure, relation, left
-          and right (names, values, limits), difference, ci_low, ci_high, ci_method, n_seeds, verdict, reason;
+        - claims: list of {id, text, source, margin, verdict, rows}, the rows with dataset, features, figure, relation,
+          left and right (names, values, limits), difference, ci_low, ci_high, ci_method, n_seeds, verdict, reason;
         - exposed: list of {dataset, features, method, method_params, attack_label, unit, n_records, n_judged, large,
           n_above, n_below, public, top: list of {id, lift, exposure, baseline, runs_in, runs_out}};
         - environment: dict; rerun: the command that runs failed cells again; generated_at; duration_s.
