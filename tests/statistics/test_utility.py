@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+import torch
 from sklearn.metrics import accuracy_score, balanced_accuracy_score, roc_auc_score
 
 from benchmark.statistics import (
@@ -7,6 +8,7 @@ from benchmark.statistics import (
     auc_interval,
     balanced_accuracy,
     clopper_pearson,
+    expected_calibration_error,
     macro_auroc,
 )
 
@@ -93,3 +95,44 @@ def test_missing_class_is_left_out_and_said():
 def test_bad_input_is_refused(probabilities, labels, message):
     with pytest.raises(ValueError, match=message):
         macro_auroc(probabilities, labels)
+
+
+def test_calibration_error_by_hand():
+    # Confidences 0.75, 0.75 (one right) and 0.95 (right), in different bins of ten:
+    # 2/3 · |1/2 − 0.75| + 1/3 · |1 − 0.95|.
+    probabilities = [[0.75, 0.25], [0.25, 0.75], [0.05, 0.95]]
+    error = expected_calibration_error(probabilities, [0, 0, 1], bins=10)
+    assert error.value == pytest.approx(2 / 3 * 0.25 + 1 / 3 * 0.05)
+    assert np.isnan([error.low, error.high]).all() and "no interval" in error.method
+    # In one bin, over- and underconfidence cancel: |2/3 − 2.45/3|.
+    assert expected_calibration_error(probabilities, [0, 0, 1], bins=1).value == pytest.approx(0.15)
+
+
+def test_calibration_error_is_torchmetrics():
+    from torchmetrics.functional.classification import multiclass_calibration_error
+
+    rng = np.random.default_rng(5)
+    probabilities = rng.dirichlet(np.full(4, 0.4), size=700)
+    labels = rng.integers(0, 4, 700)
+    for bins in (1, 7, 15):
+        theirs = multiclass_calibration_error(
+            torch.from_numpy(probabilities), torch.from_numpy(labels), 4, n_bins=bins
+        )
+        ours = expected_calibration_error(probabilities, labels, bins).value
+        assert ours == pytest.approx(float(theirs), abs=1e-6)
+
+
+def test_calibrated_and_overconfident_predictions():
+    rng = np.random.default_rng(6)
+    probabilities = rng.dirichlet(np.ones(3), size=100_000)
+    labels = (rng.random((100_000, 1)) > probabilities.cumsum(axis=1)).sum(axis=1)
+    assert expected_calibration_error(probabilities, np.minimum(labels, 2)).value < 0.01
+    certain = np.eye(3)[probabilities.argmax(axis=1)]
+    wrong = 1 - accuracy(certain, np.minimum(labels, 2)).value
+    assert expected_calibration_error(certain, np.minimum(labels, 2)).value == pytest.approx(wrong)
+
+
+def test_calibration_error_needs_probabilities():
+    with pytest.raises(ValueError, match=r"sum to 1. Got a least entry of -1 and sums in 2..2"):
+        expected_calibration_error([[3.0, -1.0]], [0])
+    assert not expected_calibration_error(np.zeros((0, 3)), np.zeros(0, int)).resolved
