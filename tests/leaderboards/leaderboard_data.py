@@ -11,6 +11,8 @@ import pandas as pd
 
 MEMBERS = NONMEMBERS = 250
 SEEDS = (0, 1, 2)
+FRONT = {"noise": 0.834, "dp_cvae": 0.0}
+"""How often a method is on the Pareto front; others in a quarter of the draws."""
 NASTY = "<script>alert(1)</script>"
 NAN = math.nan
 
@@ -83,6 +85,7 @@ def row(**changes: object) -> dict:
     empty = {
         **dict.fromkeys(("dataset", "features", "method", "method_params", "access"), ""),
         **dict.fromkeys(("attack", "attack_params", "utility", "perturbation", "metric"), ""),
+        "subgroup": "",
         **dict.fromkeys(("value", "ci_low", "ci_high", "seed_min", "seed_max"), NAN),
         **{"suite": "quick", "method_control": False, "severity": 0, "seed": None, "ci_method": ""},
         **{"n_members": MEMBERS, "n_nonmembers": NONMEMBERS, "status": "ok", "reason": ""},
@@ -154,12 +157,14 @@ def _method(
     rows += _worst(base, figures)
     rows += _utility(rng, base, utility)
     if base["method"] == "dp_cvae":
-        claims = {"claimed_epsilon": 1.0, "claimed_delta": 1e-4}
+        claims = {"claimed_epsilon": 1.0, "claimed_delta": 1e-4, "recomputed_epsilon": 0.997}
         rows += [
             row(**base, metric=m, value=v, seed=s, ci_method="PRV accountant")
             for m, v in claims.items()
             for s in SEEDS
         ]
+        bound = {"value": 1.41, "ci_low": 1.41, "ci_method": "best of 9, Bonferroni"}
+        rows.append(row(**base, metric="measured_epsilon", **bound))
         text = "domias measured ε ≥ 1.41 at 95 % confidence; the method claims ε ≤ 1"
         rows.append(row(**base, metric="violation", value=1.0, reason=text))
     if base["method"] == "k_same":
@@ -221,6 +226,7 @@ def _attack(rng, base: dict, attack: str, shift: float, void: bool) -> tuple[lis
     )
     figures["epsilon_ceiling"] = (4.41, NAN, NAN, "")
     figures["p_value"] = (min(1.0, math.exp(-40 * (auc - 0.5))), NAN, NAN, "two-sided")
+    figures["epsilon_lower_gdp"] = (min(1.3 * epsilon, 6.0), min(1.3 * epsilon, 6.0), NAN, "f-DP")
     if attack == "linkage":
         figures["reidentification_rate"] = (0.2 * auc, 0.18 * auc, 0.22 * auc, "Clopper–Pearson")
         figures["reidentification_bound"] = (0.2, NAN, NAN, "1/k")
@@ -249,7 +255,22 @@ def _attack(rng, base: dict, attack: str, shift: float, void: bool) -> tuple[lis
         f"not resolvable: {NONMEMBERS} non-members resolve no FPR finer than {1 / NONMEMBERS:g}"
     )
     rows.append(row(**{**cell, **fine, "reason": cell["reason"] or fine_reason}))
-    return rows, figures
+    return rows + _subgroups(cell, shift), figures
+
+
+def _subgroups(cell: dict, shift: float) -> list[dict]:
+    """Classes are exposed as all are, outliers twice as much."""
+    rows = []
+    for name, times, n in (("class 0", 1.0, 60), ("class 1", 1.0, 60), ("outliers", 2.0, 25)):
+        auc, low, high = auc_interval(times * shift, n)
+        sizes = {"subgroup": name, "n_members": 3 * n, "n_nonmembers": 3 * n}
+        interval = {"ci_low": low, "ci_high": high, "ci_method": "Bonferroni over 9 subgroups"}
+        rows.append(row(**{**cell, **sizes, **interval, "metric": "auc", "value": auc}))
+        for s in SEEDS:
+            rows.append(row(**{**cell, **sizes, "metric": "auc", "value": auc, "seed": s}))
+        unresolved = {"metric": "tpr@0.01", "reason": cell["reason"] or "not resolvable: too few"}
+        rows.append(row(**{**cell, **sizes, **unresolved}))
+    return rows
 
 
 def _near_duplicate(base: dict, shift: float) -> list[dict]:
@@ -275,7 +296,11 @@ def _worst(base: dict, figures: dict) -> list[dict]:
         within = {a: f for a, f in figures.items() if ACCESS[a] == "records" or level == "weights"}
         if level == "weights" and "gradient_norm" not in within:
             continue
-        for metric in ("auc", "tpr@0.01", "epsilon_lower", "epsilon_ceiling"):
+        if not base["method_control"]:
+            share = {"metric": "pareto_frequency", "value": FRONT.get(base["method"], 0.25)}
+            where = {"attack": "worst_case", "access": level, "reason": "linear_probe"}
+            rows.append(row(**base, **where, **share, ci_method="share of 2000 draws"))
+        for metric in ("auc", "tpr@0.01", "epsilon_lower", "epsilon_lower_gdp", "epsilon_ceiling"):
             attack = max(within, key=lambda a: within[a][metric][0])
             value, low, high, how = within[attack][metric]
             cell = {"attack": "worst_case", "access": level, "metric": metric, "reason": attack}
@@ -320,7 +345,7 @@ def _utility(rng, base: dict, value: float) -> list[dict]:
 def make_curves(
     seed: int = 7, places: tuple = PLACES[:2], methods: dict | None = None
 ) -> pd.DataFrame:
-    """ROC points of scores drawn from two normals."""
+    """ROC points of scores drawn from two normals, and the mean curve of each attack with some band."""
     rng = np.random.default_rng(seed)
     tables = []
     for dataset, features in places:
@@ -336,8 +361,23 @@ def make_curves(
                     }
                     where = {"dataset": dataset, "features": features, "method": method}
                     where |= {"method_params": method_params, "attack": attack, "seed": s}
-                    tables.append(pd.DataFrame({**where, **points}))
+                    limits = {"low": NAN, "high": NAN}
+                    tables.append(pd.DataFrame({**where, **points, **limits}))
+                tables.append(_band(where, shift))
+    for table in tables:
+        table["seed"] = table["seed"].astype("Int64")
     return pd.concat(tables, ignore_index=True)
+
+
+def _band(where: dict, shift: float) -> pd.DataFrame:
+    fpr = np.minimum(np.geomspace(1 / NONMEMBERS, 1.0, 60), 1.0)
+    tpr = np.array([1.0 if x >= 1 else _tpr(shift, x) for x in fpr])
+    limits = {"low": np.maximum(tpr - 0.1, 0), "high": np.minimum(tpr + 0.1, 1)}
+    return pd.DataFrame({**where, "seed": pd.NA, "fpr": fpr, "tpr": tpr, **limits})
+
+
+def _tpr(shift: float, fpr: float) -> float:
+    return NormalDist().cdf(shift + NormalDist().inv_cdf(fpr))
 
 
 def make_info() -> dict:
@@ -463,8 +503,36 @@ def make_info() -> dict:
             }
             for place in places
         ],
+        "exposed": [_exposed(place, method) for place in places for method in ("noise", "dp_cvae")],
         "environment": {"python": "3.11.7", "torch": "2.9.0", "cpu": "2 cores", "device": "cpu"},
         "rerun": "python -m benchmark run --suite quick --rerun failed",
         "generated_at": "2025-11-24T10:00:00+00:00",
         "duration_s": 412.0,
+    }
+
+
+def _exposed(place: dict, method: str) -> dict:
+    """What a run says of its most exposed records; the phantom dataset is taken as not public."""
+    public = place["dataset"] == "digits"
+    first = {
+        "id": 4711,
+        "lift": 0.93,
+        "exposure": 0.97,
+        "baseline": 0.04,
+        "runs_in": 2,
+        "runs_out": 1,
+    }
+    return {
+        **place,
+        "method": method,
+        "method_params": next(p for m, p in METHODS if m == method),
+        "attack_label": "nearest_distance",
+        "unit": "row" if public else "identity",
+        "n_records": 1386,
+        "n_judged": 322,
+        "large": 0.5,
+        "n_above": 80,
+        "n_below": 2,
+        "public": public,
+        "top": [first] if public else [],
     }

@@ -9,44 +9,23 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from leaderboards import charts
-from leaderboards.charts import Point, Style
+from leaderboards.charts import Line, Point, Style
 from leaderboards.placement import place_labels
 
 NASTY = '"><script>alert(1)</script>&'
 
 
-def test_a_roc_curve_is_read_in_steps_and_never_interpolated():
-    fpr, tpr = np.array([0.0, 0.1, 0.5, 1.0]), np.array([0.2, 0.6, 0.9, 1.0])
-    grid = np.array([0.01, 0.0999, 0.1, 0.3, 0.5, 1.0])
-    assert charts._steps(fpr, tpr, grid).tolist() == [0.2, 0.2, 0.6, 0.6, 0.9, 1.0]
+CURVE = Line(NASTY, Style(0), *np.array([[0.01, 1.0], [0.2, 1.0], [0.1, 0.9], [0.3, 1.0]]))
+"""A curve from (0.01, 0.2) to (1, 1) with a band about it."""
 
 
-@given(
-    st.lists(st.booleans(), min_size=4, max_size=60).filter(lambda m: any(m) and not all(m)),
-    st.integers(0, 99),
-)
-def test_roc_steps_agree_with_counting(members, seed):
-    member = np.array(members)
-    scores = np.random.default_rng(seed).integers(0, 6, len(member))
-    cuts = np.unique(scores)[::-1]
-    fpr = np.array([np.mean(scores[~member] >= c) for c in cuts])
-    tpr = np.array([np.mean(scores[member] >= c) for c in cuts])
-    grid = np.geomspace(0.05, 1, 9)
-    counted = [
-        max([t for f, t in zip(fpr, tpr, strict=True) if f <= x * (1 + 1e-9)], default=0.0)
-        for x in grid
-    ]
-    assert np.allclose(charts._steps(fpr, tpr, grid), counted)
-
-
-def test_seeds_are_averaged_and_spanned():
-    seeds = [
-        (np.array([0.0, 1.0]), np.array([0.2, 1.0])),
-        (np.array([0.0, 1.0]), np.array([0.6, 1.0])),
-    ]
-    line = charts.roc_line("a", Style(0), seeds, 0.01)
-    assert line.fpr[0] == pytest.approx(0.01) and line.fpr[-1] == pytest.approx(1.0)
-    assert (line.tpr[0], line.low[0], line.high[0]) == pytest.approx((0.4, 0.2, 0.6))
+def test_the_band_of_a_curve_is_drawn_at_its_limits():
+    svg = charts.roc([CURVE], 0.01)
+    # On a logarithmic axis from 0.01/3 to 1, 310 pixels high.
+    heights = [310 * (1 - np.log(v / (0.01 / 3)) / np.log(300)) for v in (0.1, 0.3, 0.2)]
+    numbers = [float(n) for d in re.findall(r' d="([^"]+)"', svg) for n in re.findall(r"[\d.]+", d)]
+    for height in heights:
+        assert min(abs(n - height) for n in numbers) < 0.2
 
 
 def marks(svg):
@@ -76,8 +55,7 @@ def test_names_are_escaped_and_nothing_is_loaded_or_styled_inline(draw):
             [Point(NASTY, Style(0), (0.5, 0.4, 0.6), (0.5, 0.4, 0.6), True)], NASTY, NASTY
         )
     else:
-        seeds = [(np.array([0.0, 1.0]), np.array([0.2, 1.0]))]
-        svg = charts.roc([charts.roc_line(NASTY, Style(0), seeds, 0.01)], 0.01)
+        svg = charts.roc([CURVE], 0.01)
     tree = ET.fromstring(svg)
     tags = {element.tag.rsplit("}")[-1] for element in tree.iter()}
     assert tags <= {"svg", "g", "path", "line", "text", "rect", "title", "defs", "clipPath"}

@@ -278,3 +278,17 @@ def test_tables_have_captions_or_labels_and_scopes(visit):
       return heads.every((h, i) => h === i) && rows.every(r => r.cells.length === heads.length);
     })""")
     assert complete == [True, True]
+
+
+def test_who_is_exposed_opens_to_a_table_that_follows_the_access(visit):
+    page = visit(java_script_enabled=False)
+    part = page.locator("details.exposed").first
+    assert not part.locator("table").first.is_visible()
+    part.locator("summary").click()
+    line = part.locator("tr:visible", has_text="cvae").first
+    assert "outliers" in line.inner_text() and "gradient_norm" in line.inner_text()
+    page.check("#level-0")
+    line = part.locator("tr:visible", has_text="cvae").first
+    assert "nearest_distance" in line.inner_text()
+    assert part.locator("text=row 4711").first.is_visible()
+    assert page.locator("details.exposed").nth(1).locator("text=4711").count() == 0

@@ -5,13 +5,10 @@ import math
 
 import pandas as pd
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
-from leaderboard_data import frame, make_results, params, row
+from leaderboard_data import auc_interval, frame, make_info, make_results, params, row
 
 import leaderboards
-from leaderboards import board, ranking
-from leaderboards.ranking import pareto_front, rank_intervals
+from leaderboards import board, ranking, views
 
 
 def release(method, worst, utility=(0.8, 0.79, 0.81), attack="near", **about):
@@ -38,32 +35,6 @@ def spans(table, which="privacy_rank"):
 @pytest.mark.parametrize("module", [ranking, board])
 def test_examples_in_docstrings(module):
     assert doctest.testmod(module).failed == 0
-
-
-def test_rank_intervals_by_hand():
-    # a below b and c; b and c overlap; d above a and b, overlaps c.
-    lows, highs = [0.50, 0.60, 0.65, 0.80], [0.55, 0.70, 0.85, 0.90]
-    assert rank_intervals(lows, highs, higher_is_better=False) == [(1, 1), (2, 3), (2, 4), (3, 4)]
-    assert rank_intervals(lows, highs, higher_is_better=True) == [(4, 4), (2, 3), (1, 3), (1, 2)]
-
-
-def test_intervals_that_touch_tie():
-    assert rank_intervals([0.1, 0.2], [0.2, 0.3], higher_is_better=True) == [(1, 2), (1, 2)]
-
-
-@given(st.lists(st.tuples(st.integers(0, 30), st.integers(0, 10)), min_size=1, max_size=8))
-def test_rank_intervals_contain_every_order_of_values_within(intervals):
-    lows, highs = [low for low, _ in intervals], [low + width for low, width in intervals]
-    found = rank_intervals(lows, highs, higher_is_better=False)
-    for values in (lows, highs, [(a + b) / 2 for a, b in zip(lows, highs, strict=True)]):
-        for (first, last), value in zip(found, values, strict=True):
-            assert first <= 1 + sum(v < value for v in values)
-            assert sum(v <= value for v in values) <= last or sum(v == value for v in values) > 1
-
-
-def test_pareto_front_keeps_what_nothing_beats():
-    costs, gains = [0.5, 0.6, 0.6, 0.7, 0.5], [0.7, 0.9, 0.8, 0.9, 0.7]
-    assert pareto_front(costs, gains) == [True, True, False, False, True]
 
 
 def test_overlapping_rows_tie_and_separate_rows_do_not():
@@ -353,3 +324,38 @@ def test_the_synthetic_board_ranks_as_its_figures_say():
         assert (one["privacy_rank"], one["privacy_rank_to"]) == (1 + better, len(digits) - worse)
     assert math.isnan(table[table["method"] == "cvae"].iloc[-1]["worst_auc"])
     assert table[table["method"] == "dp_cvae"]["verdict"].eq("violation").all()
+
+
+def test_the_share_of_draws_on_the_front_is_given_for_ranked_rows_alone():
+    base = {"dataset": "d", "features": "pixels", "method_params": "{}", "access": "records"}
+    share = {"attack": "worst_case", "metric": "pareto_frequency"}
+    rows = [row(**base, method=m, **share, value=v) for m, v in (("a", 0.9), ("b", 0.4))]
+    control = release("b", (0.7, 0.65, 0.75), method_control=True)
+    table = ranked([*release("a", (0.6, 0.55, 0.65)), *control, *rows])
+    assert table.loc["a", "pareto_frequency"] == 0.9
+    assert math.isnan(table.loc["b", "pareto_frequency"])
+
+
+def test_figures_of_subgroups_change_nothing_else():
+    everybody = make_results()
+    without = everybody[everybody["subgroup"] == ""]
+    pd.testing.assert_frame_equal(leaderboards.rank(everybody), leaderboards.rank(without))
+    old = without.drop(columns=["subgroup"])
+    pd.testing.assert_frame_equal(leaderboards.rank(everybody), leaderboards.rank(old))
+
+
+def test_the_most_exposed_subgroup_is_looked_for_within_the_access_and_among_sound_attacks():
+    results = make_results()
+    read = board.read_board(results)
+    phantom = read.groups[1]
+    groups = views.view_groups(read, pd.DataFrame(), make_info(), draw=False)
+    found = {e.row.row.method: e for e in groups[1].exposed[1]}
+    assert found["dp_cvae"].subgroup == "outliers" and found["dp_cvae"].attack == "domias"
+    by_level = [{e.row.label: e.attack for e in level} for level in groups[0].exposed]
+    assert [level["cvae"] for level in by_level] == ["nearest_distance", "gradient_norm"]
+    # linkage tells more than the others, but is void on the second dataset.
+    assert any(phantom.void(c) for c in phantom.columns if c.attack == "linkage")
+    noise = next(e for e in groups[1].exposed[0] if e.row.label == "noise (sigma=0.1)")
+    assert noise.attack == "nearest_distance"
+    assert noise.auc.value == auc_interval(2 * 1.6, 25)[0]
+    assert noise.auc.n_members == 75

@@ -136,6 +136,15 @@ def test_failures_are_told_apart_and_come_with_the_command(page):
         "domias measured ε ≥ 1.41",
         "PRV accountant",
         "Clopper–Pearson. An FPR finer than",
+        "on the front in 83 % of draws",
+        "never on the front",
+        "recomputed 0.997",
+        "measured ≥ 1.41",
+        "if Gaussian",
+        "Single records, a selection.",
+        "row 4711: 0.930",
+        "80 of 0.500 or more",
+        "the dataset is not public: its records are not named",
     ):
         assert words in text, words
 
@@ -207,3 +216,21 @@ def test_no_access_filter_where_there_is_one_level(tmp_path):
         encoding="utf-8"
     )
     assert 'name="level"' not in page and 'class="lv' not in page
+
+
+def test_only_public_datasets_have_their_records_named(site):
+    content = json.loads((site / "leaderboard.json").read_text(encoding="utf-8"))
+    named = {e["dataset"]: [r["id"] for r in e["top"]] for e in content["exposed"]}
+    assert named == {"digits": [4711], "phantom[size=64]": []}
+
+
+def test_results_of_an_earlier_version_still_make_a_page(tmp_path):
+    info = make_info()
+    del info["exposed"]
+    old = make_results()
+    old = old[(old["subgroup"] == "") & (old["metric"] != "pareto_frequency")]
+    curves = make_curves()
+    curves = curves[curves["seed"].notna()].drop(columns=["low", "high"])
+    page = leaderboards.build_site(old.drop(columns=["subgroup"]), curves, info, tmp_path)
+    text = page.read_text(encoding="utf-8")
+    assert "Who is exposed" not in text and "of draws" not in text.replace("share of draws", "")
