@@ -468,6 +468,8 @@ def compare(
                 f"no results in {folder}. Make them with `python -m benchmark report {folder}`."
             )
         frame = pd.read_parquet(path)
+        if "subgroup" in frame:
+            frame = frame[frame["subgroup"] == ""]
         known = sorted(set(frame["metric"]) - {""})
         if metric not in known:
             raise LeakboardError(f"no metric {metric!r} in {folder}. Allowed: {', '.join(known)}.")
@@ -617,6 +619,15 @@ def _print_controls(verdicts: Sequence[Any]) -> None:
     console.print(
         f"\ncontrols: {len(verdicts) - len(failed)} of {len(verdicts)} passed", highlight=False
     )
+    calibrations = [v for v in verdicts if v.kind == "calibration"]
+    if calibrations:
+        rates = [v.measured for v in calibrations]
+        within = sum(v.passed for v in calibrations)
+        console.print(
+            f"calibration: {within} of {len(rates)} within range; intervals miss chance in "
+            f"{min(rates):.1%} to {max(rates):.1%} of seeds",
+            highlight=False,
+        )
     for v in failed:
         name = v.attack or "gate"
         console.print(
