@@ -340,6 +340,7 @@ class Downstream(Attack):
         version="1",
         summary="Membership from a linear classifier trained on the release.",
         citation="Carlini et al. (2022), IEEE S&P, arXiv:2112.03570",
+        positive_controls=(PositiveControl(method="identity", metric="auc", at_least=0.55),),
         auxiliary="early stopping of the classifiers",
         shadows=16,
     )
@@ -354,6 +355,11 @@ class Downstream(Attack):
         description="shadow releases, half of them with each candidate",
     )
     mode: membership.Mode = Field("online", description="whether shadows with the record count")
+
+    def positive_controls(self) -> tuple[PositiveControl, ...]:
+        """On ``identity`` a classifier tells as much as it overfits; without shadows, little of that is seen."""
+        least = 0.52 if self.statistic == "loss" else 0.55
+        return (PositiveControl(method="identity", metric="auc", at_least=least),)
 
     @model_validator(mode="after")
     def _enough_shadows(self) -> Downstream:
