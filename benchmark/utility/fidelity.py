@@ -31,7 +31,8 @@ class Fidelity(Utility):
     - ``frechet_distance`` and ``kernel_distance`` (KID), 0 for the same distribution, the first biased upwards;
     - ``precision`` and ``density``: are released records where real ones are?
     - ``recall`` and ``coverage``: are all real records near released ones?
-    - ``vendi_score``: effective number of different released records; ``vendi_score_real`` of real ones.
+    - ``vendi_score``: effective number of different released records; ``vendi_score_real`` of real ones. Both are
+      centred on the mean of the real ones first: features that are never negative all point one way otherwise.
 
     The control ``holdout`` shows what fresh real records get. ``identity`` gets nearly the same: fidelity does not see
     that a release is a copy.
@@ -51,7 +52,7 @@ class Fidelity(Utility):
 
     info: ClassVar[UtilityInfo] = UtilityInfo(
         name="fidelity",
-        version="1",
+        version="2",
         summary="Fréchet and kernel distance, precision, recall, density, coverage and Vendi score",
         citation="Naeem et al. (2020), arXiv:2002.09797; Friedman and Dieng (2023), arXiv:2210.02410",
         labelled=False,
@@ -89,13 +90,14 @@ class Fidelity(Utility):
             )
         released = _at_most(release.flat(), n, context.rng("released"))
         real = _at_most(test["clean"].flat(), n, context.rng("real"))
+        centre = real.mean(axis=0, dtype=np.float64)
         manifold = manifold_metrics(real, released, self.k, device=context.device)
         figures = {
             "frechet_distance": frechet_distance(real, released),
             "kernel_distance": kernel_distance(real, released),
             **asdict(manifold),
-            "vendi_score": vendi_score(released),
-            "vendi_score_real": vendi_score(real),
+            "vendi_score": vendi_score(released - centre),
+            "vendi_score_real": vendi_score(real - centre),
         }
         return {name: Figures(values=figures if name == "clean" else {}) for name in test}
 
