@@ -563,6 +563,9 @@ def _print_board(frame: Any) -> None:
             table.add_row(*_board_cells(row))
         console.print()
         console.print(table)
+        for _, row in rows[rows["violation"].ne("")].iterrows():
+            said = f"{row['method_label']}: {row['violation']}"
+            console.print(f"[bold red]violation[/] {escape(said)}", highlight=False)
 
 
 def _board_cells(row: Any) -> list[str]:
@@ -571,14 +574,13 @@ def _board_cells(row: Any) -> list[str]:
         first, last = row["privacy_rank"], row["privacy_rank_to"]
         rank = str(first) if first == last else f"{first}–{last}"
     return [
-        rank,
+        rank + (" [bold red]violation[/]" if row["violation"] else ""),
         escape(row["method_label"]),
         _interval(row["utility_value"], row["utility_low"], row["utility_high"]),
         escape(row["worst_attack"]),
         _interval(row["worst_auc"], row["worst_auc_low"], row["worst_auc_high"]),
         _interval(row["worst_tpr@0.01"], row["worst_tpr@0.01_low"], row["worst_tpr@0.01_high"]),
-        _interval(row["epsilon_lower"], float("nan"), float("nan"))
-        + (" [bold red]violation[/]" if row["violation"] else ""),
+        _interval(row["epsilon_lower"], float("nan"), float("nan")),
     ]
 
 
