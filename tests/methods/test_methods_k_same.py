@@ -1,15 +1,17 @@
 """k-Same: the published grouping rule, the size of every group, and linkage counted exactly."""
 
 from fractions import Fraction
+from itertools import combinations, product
 
 import numpy as np
 import pytest
 from pydantic import ValidationError
 from scipy.spatial.distance import cdist
+from sklearn.datasets import load_digits
 
 from benchmark.contracts import Context, KAnonymity, NotApplicable, Records
 from methods import k_same
-from methods.k_same import Eigenspace, KSame, farthest_groups, mdav_groups
+from methods.k_same import Eigenspace, KSame, farthest_groups, mdav_groups, swap_groups
 
 CONTEXT = Context(seed=1)
 
@@ -90,7 +92,44 @@ def test_hand_computed_groups_on_a_line():
     assert groups == [[4, 5], [2, 3], [0, 1]]
 
 
-@pytest.mark.parametrize("rule", [farthest_groups, mdav_groups])
+def loss(points, groups):
+    return sum(((points[g] - points[g].mean(axis=0)) ** 2).sum() for g in groups)
+
+
+def best_swap(points, groups):
+    """The most that any swap of two points takes off the loss, each tried."""
+    gains = [0.0]
+    for a, b in combinations(range(len(groups)), 2):
+        before = loss(points, [groups[a], groups[b]])
+        for i, j in product(range(len(groups[a])), range(len(groups[b]))):
+            swapped = [groups[a].copy(), groups[b].copy()]
+            swapped[0][i], swapped[1][j] = groups[b][j], groups[a][i]
+            gains.append(before - loss(points, swapped))
+    return max(gains)
+
+
+@pytest.mark.parametrize("k", [2, 3, 5])
+def test_same_size_k_means_ends_where_no_swap_is_worth_it(monkeypatch, k):
+    """With all groups in reach; MDAV's groups of the same points are no such optimum."""
+    points = np.random.default_rng(7).standard_normal((33, 3)) + 50
+    monkeypatch.setattr(k_same, "NEAR", 100)
+    start, groups = mdav_groups(points, k), swap_groups(points, k)
+    assert sorted(map(len, groups)) == sorted(map(len, start))
+    assert best_swap(points, start) > 0.01
+    assert best_swap(points, groups) < 1e-6
+    assert loss(points, groups) < loss(points, start)
+
+
+def test_same_size_k_means_loses_less_on_digits():
+    points = load_digits(return_X_y=True)[0][:400]
+    lost = {
+        k: loss(points, swap_groups(points, k)) / loss(points, mdav_groups(points, k))
+        for k in (3, 10)
+    }
+    assert lost[3] < 0.98 and lost[10] < 0.9
+
+
+@pytest.mark.parametrize("rule", [farthest_groups, mdav_groups, swap_groups])
 def test_duplicates_are_still_partitioned(rule):
     for points in (np.zeros((23, 2)), np.repeat(np.eye(5), 5, axis=0)):
         groups = rule(points, 5)
@@ -98,7 +137,7 @@ def test_duplicates_are_still_partitioned(rule):
         assert sorted(np.concatenate(groups).tolist()) == list(range(len(points)))
 
 
-@pytest.mark.parametrize("rule", [farthest_groups, mdav_groups])
+@pytest.mark.parametrize("rule", [farthest_groups, mdav_groups, swap_groups])
 def test_equal_points_stay_together(rule):
     """Five copies of each of four far points are four groups of five, which lose nothing."""
     points = np.repeat(100 * np.eye(4), 5, axis=0)[np.random.default_rng(1).permutation(20)]
@@ -134,6 +173,7 @@ def exact_linkage(release, members):
 VARIANTS = {
     "feature": {},
     "mdav": {"rule": "mdav"},
+    "kmeans": {"rule": "kmeans"},
     "eigen": {"representation": "eigen", "components": 2},
 }
 
