@@ -20,6 +20,7 @@ REQUIRED = {
     "perturbation",
     "severity",
     "seed",
+    "subgroup",
     "metric",
     "value",
     "ci_low",
@@ -39,7 +40,7 @@ def results(small_run):
 
 
 def figure(results, metric, seed=None, **where):
-    rows = results[results["metric"] == metric]
+    rows = results[(results["metric"] == metric) & (results["subgroup"] == "")]
     rows = rows[rows["seed"].isna()] if seed is None else rows[rows["seed"] == seed]
     for column, value in where.items():
         rows = rows[rows[column] == value]
@@ -68,7 +69,7 @@ def test_the_results_are_tidy(results):
         "utility",
         "perturbation",
     ]
-    keys += ["severity", "seed", "metric", "key"]
+    keys += ["severity", "seed", "subgroup", "metric", "key"]
     assert not results[results["metric"] != ""].duplicated(keys).any()
     known = results["ci_low"].notna() & results["ci_high"].notna()
     ordered = results["ci_low"].le(results["value"] + 1e-9) & results["value"].le(
@@ -100,6 +101,7 @@ def test_the_worst_case_is_the_largest_and_wider(results):
     worst = figure(results, "auc", method="noise", attack="worst_case")
     singles = results[
         (results["metric"] == "auc")
+        & results["subgroup"].eq("")
         & results["seed"].isna()
         & (results["method"] == "noise")
         & (results["attack"] != "worst_case")
@@ -109,6 +111,43 @@ def test_the_worst_case_is_the_largest_and_wider(results):
     named = singles[singles["attack_label"] == worst["reason"]].iloc[0]
     assert worst["ci_low"] <= named["ci_low"]
     assert worst["ci_high"] >= named["ci_high"]
+
+
+def test_subgroups_are_wider_than_all_and_add_up(results):
+    where = (results["method"] == "noise") & (results["attack"] == "nearest_distance")
+    rows = results[where & (results["metric"] == "auc") & results["seed"].isna()]
+    groups = rows[rows["subgroup"] != ""].set_index("subgroup")
+    assert list(groups.index) == [*(f"class {i}" for i in range(10)), "outliers"]
+    everybody = results[where & (results["metric"] == "auc") & results["seed"].notna()]
+    everybody = everybody[everybody["subgroup"] == ""]
+    classes = groups[groups.index != "outliers"]
+    assert classes["n_members"].sum() == everybody["n_members"].sum()
+    assert classes["n_nonmembers"].sum() == everybody["n_nonmembers"].sum()
+    (whole,) = rows[rows["subgroup"] == ""].to_dict("records")
+    known = groups[groups["value"].notna()]
+    assert (known["ci_high"] - known["ci_low"]).min() > whole["ci_high"] - whole["ci_low"]
+    assert "Bonferroni over 22 subgroups" in groups["ci_method"].iloc[0]  # of two scoring attacks
+
+
+def test_every_candidate_has_an_exposure(small_run, results):
+    exposed = pd.read_parquet(small_run / "exposed.parquet")
+    noise = exposed[(exposed["method"] == "noise") & (exposed["attack"] == "nearest_distance")]
+    auc = results[(results["method"] == "noise") & (results["metric"] == "auc")]
+    auc = auc[(auc["attack"] == "nearest_distance") & auc["seed"].notna()]
+    auc = auc[auc["subgroup"] == ""]
+    assert noise["runs_in"].sum() == auc["n_members"].sum()
+    assert noise["runs_out"].sum() == auc["n_nonmembers"].sum()
+    assert noise["id"].is_unique
+    # A member outscores, on average, the share of non-members that the AUC says.
+    inside = (noise["exposure"].fillna(0) * noise["runs_in"]).sum() / noise["runs_in"].sum()
+    assert inside == pytest.approx(np.average(auc["value"], weights=auc["n_members"]))
+
+
+def test_the_front_is_as_sure_as_its_figures(results):
+    shares = results[results["metric"] == "pareto_frequency"].set_index("method")
+    assert set(shares.index) == {"k_same", "noise"}
+    assert shares["value"].between(0, 1).all() and shares["value"].max() > 0.5
+    assert (shares["reason"] == "linear_probe balanced_accuracy").all()
 
 
 def test_noise_on_test_features_costs_accuracy(results):
@@ -277,4 +316,6 @@ def test_check_runs_the_conformance_checks(cli):
     done = cli("check", "methods", "k_same", "--params", '{"k": 3}', check=0)
     assert "k_same-release_is_deterministic" in done.stdout
     assert "failed" not in done.stdout
-    assert "must be a JSON object" in refused(cli, "check", "methods", "k_same", "--params", "{k: 3}")
+    assert "must be a JSON object" in refused(
+        cli, "check", "methods", "k_same", "--params", "{k: 3}"
+    )
