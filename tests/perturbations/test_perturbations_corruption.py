@@ -213,7 +213,7 @@ def test_gaussian_blur_is_opencvs(size):
 
 
 @pytest.mark.parametrize(
-    ("radius", "alias"), [(0.5, 0.6), (2.5, 0.1), (4, 0.1), (8, 0.5), (10, 0.5)]
+    ("radius", "alias"), [(0.5, 0.6), (2.5, 0.1), (4, 0.1), (8, 0.5), (10, 1.5)]
 )
 def test_defocus_is_a_softened_disc(radius, alias):
     reach = int(radius) + 2

@@ -104,6 +104,9 @@ def test_calibration_error_by_hand():
     error = expected_calibration_error(probabilities, [0, 0, 1], bins=10)
     assert error.value == pytest.approx(2 / 3 * 0.25 + 1 / 3 * 0.05)
     assert np.isnan([error.low, error.high]).all() and "no interval" in error.method
+    # Bins are open below: in two of them 0.5 (right) and 0.75 (wrong) are apart.
+    edge = expected_calibration_error([[0.5, 0.5], [0.75, 0.25]], [0, 1], bins=2)
+    assert edge.value == pytest.approx((0.5 + 0.75) / 2)
     # In one bin, over- and underconfidence cancel: |2/3 − 2.45/3|.
     assert expected_calibration_error(probabilities, [0, 0, 1], bins=1).value == pytest.approx(0.15)
 
