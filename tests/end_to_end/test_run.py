@@ -150,6 +150,28 @@ def test_the_front_is_as_sure_as_its_figures(results):
     assert (shares["reason"] == "linear_probe balanced_accuracy").all()
 
 
+def test_a_method_that_misses_a_cell_is_left_out_of_front_and_ranks_alike(small_run):
+    from benchmark.results import collect
+    from benchmark.run import load_run, run_records
+    from leaderboards import rank
+
+    run = load_run(small_run)
+    records = run_records(run)
+    cell = next(
+        c
+        for c in run.plan.cells
+        if c.attack and c.attack.name == "near_duplicate" and c.method and c.method.name == "k_same"
+    )
+    records = {k: r for k, r in records.items() if k != cell.key}
+    frame = collect(run.plan, run.store, records).frame
+    table = rank(frame).set_index("method")
+    assert list(table.index[table["ranked"]]) == ["noise"]
+    shares = frame[frame["metric"] == "pareto_frequency"]
+    assert dict(zip(shares["method"], shares["value"], strict=True)) == {"noise": 1.0}
+    assert table.loc["noise", "pareto_frequency"] == 1.0
+    assert table.loc["noise", "utility_metric"] == shares["reason"].iloc[0].split()[1]
+
+
 def test_noise_on_test_features_costs_accuracy(results):
     clean = figure(results, "accuracy", method="identity", perturbation="", severity=0)
     noisy = figure(

@@ -79,6 +79,12 @@ def test_the_results_hold_the_violation_with_its_evidence(audit):
     assert "Renyi" not in violations[COPIES] and "RDP" in violations[CLAIMS_TOO_LITTLE]
 
 
+def test_one_seed_pays_for_the_worst_attack_by_the_joint_bootstrap(audit):
+    results = pd.read_parquet(audit[0] / "results.parquet")
+    worst = results[(results["attack"] == "worst_case") & (results["metric"] == "auc")]
+    assert worst["ci_method"].str.contains("joint bootstrap").all() and len(worst)
+
+
 def test_measured_and_recomputed_stand_beside_the_claim(audit):
     results = pd.read_parquet(audit[0] / "results.parquet")
     whole = results[results["seed"].isna() & (results["attack"] == "")]
