@@ -364,8 +364,9 @@ def swap_groups(points: np.ndarray, k: int) -> list[np.ndarray]:
     of squared distances to the groups' means, what averaging loses. Sizes, and with them the
     guarantee, stay as MDAV made them. It ends with a sweep without a swap, or after ``SWEEPS``.
 
-    On digits' pixels the loss falls by 3 % (k = 3) to 16 % (k = 10) against MDAV, at about three times
-    MDAV's time.
+    On digits' pixels the loss falls by 3 % (k = 3) to 16 % (k = 10) against MDAV; on isotropic normal
+    points, which have no groups to find, by 2 %. Some ten sweeps are made, each of O(n·(n/k + NEAR·k)·D);
+    at n = 2,000 and D = 768 that is 17 times MDAV's time.
 
     Parameters and returns are those of :func:`farthest_groups`.
     """

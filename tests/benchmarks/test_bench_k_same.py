@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from scipy.spatial.distance import cdist
 
-from methods.k_same import BLOCK, farthest_groups, mdav_groups
+from methods.k_same import BLOCK, farthest_groups, mdav_groups, swap_groups
 
 K, D = 5, 768
 
@@ -52,7 +52,7 @@ def measure(benchmark, rule, x, rounds=1):
     return groups
 
 
-@pytest.mark.parametrize("rule", [farthest_groups, mdav_groups])
+@pytest.mark.parametrize("rule", [farthest_groups, mdav_groups, swap_groups])
 @pytest.mark.parametrize("n", [1000, 4000, pytest.param(16_000, marks=pytest.mark.slow)])
 def test_scaling(benchmark, rule, n):
     measure(benchmark, rule, points(n), rounds=3 if n == 1000 else 1)
