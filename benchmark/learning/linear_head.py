@@ -7,6 +7,7 @@ validation features (patience 5), features z-scored on the training release (Di 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,9 +15,10 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from benchmark.learning.training import EarlyStopping, batches, build, single_thread
+from benchmark.learning.fleet import Trainee, train_fleet
+from benchmark.learning.training import build
 
-__all__ = ["LinearHead", "fit_linear_head"]
+__all__ = ["LinearHead", "fit_linear_head", "fit_linear_heads"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -99,6 +101,74 @@ def fit_linear_head(
         Adam's step, records a step, most epochs, epochs without progress before stopping.
     device : str, default="cpu"
     """
+    (head,) = fit_linear_heads(
+        [(features, labels)],
+        n_classes,
+        validation=validation,
+        generators=[generator],
+        lr=lr,
+        batch_size=batch_size,
+        epochs=epochs,
+        patience=patience,
+        device=device,
+    )
+    return head
+
+
+def fit_linear_heads(
+    training: Sequence[tuple[np.ndarray, np.ndarray]],
+    n_classes: int,
+    *,
+    validation: tuple[np.ndarray, np.ndarray],
+    generators: Sequence[torch.Generator],
+    lr: float = 1e-3,
+    batch_size: int = 128,
+    epochs: int = 100,
+    patience: int = 5,
+    device: str = "cpu",
+) -> list[LinearHead]:
+    """Train a fleet of heads, one on each pair of features and labels, with one validation set.
+
+    Each is what :func:`fit_linear_head` would give for it, up to rounding; numbers of records and the
+    classes present may differ.
+    """
+    prepared = [
+        _prepare(features, labels, validation, generator, device)
+        for (features, labels), generator in zip(training, generators, strict=True)
+    ]
+    summaries = train_fleet(
+        [trainee for trainee, *_ in prepared],
+        _cross_entropy,
+        noise=0,
+        lr=lr,
+        batch_size=batch_size,
+        epochs=epochs,
+        patience=patience,
+    )
+    return [
+        LinearHead(
+            weight=trainee.network.weight.detach().cpu().double().numpy(),
+            bias=trainee.network.bias.detach().cpu().double().numpy(),
+            centre=centre,
+            scale=scale,
+            classes=classes,
+            n_classes=n_classes,
+            epochs=summary.epochs,
+            best_epoch=summary.best_epoch,
+            validation_loss=summary.validation_loss,
+        )
+        for (trainee, classes, centre, scale), summary in zip(prepared, summaries, strict=True)
+    ]
+
+
+def _prepare(
+    features: np.ndarray,
+    labels: np.ndarray,
+    validation: tuple[np.ndarray, np.ndarray],
+    generator: torch.Generator,
+    device: str,
+) -> tuple[Trainee, np.ndarray, np.ndarray, np.ndarray]:
+    """A head at its initial weights with its z-scored records; classes, centre and scale."""
     classes = np.unique(labels)
     centre, scale = _scaling(features)
 
@@ -108,26 +178,18 @@ def fit_linear_head(
         targets = np.searchsorted(classes, labels[known])
         return torch.from_numpy(z).to(device), torch.from_numpy(targets).to(device)
 
-    training = prepare(features, labels)
-    checking = prepare(*validation)
-    if len(checking[0]) == 0:
-        checking = training
+    data, checks = prepare(features, labels), prepare(*validation)
     head = build(lambda: nn.Linear(features.shape[1], len(classes)), generator, device)
-    stopping = EarlyStopping(head, patience)
-    with single_thread():
-        _train(head, training, checking, stopping, generator, lr, batch_size, epochs)
-    stopping.restore_best()
-    return LinearHead(
-        weight=head.weight.detach().cpu().double().numpy(),
-        bias=head.bias.detach().cpu().double().numpy(),
-        centre=centre,
-        scale=scale,
-        classes=classes,
-        n_classes=n_classes,
-        epochs=stopping.epochs,
-        best_epoch=stopping.best_epoch,
-        validation_loss=stopping.best_loss,
-    )
+    trainee = Trainee(head, data, checks if len(checks[0]) else data, generator)
+    return trainee, classes, centre, scale
+
+
+def _cross_entropy(
+    network: nn.Module, batch: tuple[torch.Tensor, ...], noise: torch.Tensor | None
+) -> torch.Tensor:
+    """Of each record, ``(M, B)``, in nats."""
+    z, targets = batch
+    return F.cross_entropy(network(z).movedim(-1, 1), targets, reduction="none")
 
 
 def _scaling(features: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -136,26 +198,3 @@ def _scaling(features: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     scale = features.std(axis=0, dtype=np.float64)
     constant = scale <= 1e-7 * np.maximum(np.abs(centre), 1e-30)
     return centre, np.where(constant, np.inf, scale)
-
-
-def _train(
-    head: nn.Linear,
-    training: tuple[torch.Tensor, torch.Tensor],
-    checking: tuple[torch.Tensor, torch.Tensor],
-    stopping: EarlyStopping,
-    generator: torch.Generator,
-    lr: float,
-    batch_size: int,
-    epochs: int,
-) -> None:
-    z, targets = training
-    optimiser = torch.optim.Adam(head.parameters(), lr=lr, fused=True)
-    for _ in range(epochs):
-        for index in batches(len(z), batch_size, generator, z.device):
-            optimiser.zero_grad()
-            F.cross_entropy(head(z[index]), targets[index]).backward()
-            optimiser.step()
-        with torch.no_grad():
-            loss = F.cross_entropy(head(checking[0]), checking[1]).item()
-        if stopping.update(loss):
-            return

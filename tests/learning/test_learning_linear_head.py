@@ -7,7 +7,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import log_loss
 from threadpoolctl import threadpool_limits
 
-from benchmark.learning.linear_head import LinearHead, fit_linear_head
+from benchmark.learning.linear_head import LinearHead, fit_linear_head, fit_linear_heads
 
 
 def generator(seed=0):
@@ -201,3 +201,29 @@ def test_the_number_of_threads_changes_no_bit(threads):
     finally:
         torch.set_num_threads(before)
     assert (answers[0] == answers[1]).all()
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_a_fleet_of_heads_is_the_same_as_one_by_one(threads):
+    """Of different sizes, and one of them without a class."""
+    sets = [gaussian_classes(n, 1.5, seed=n) for n in (300, 250, 300, 90)]
+    x, y = sets[1]
+    sets[1] = (x[y != 2], y[y != 2])
+    validation = gaussian_classes(150, 1.5, seed=7)
+    before = torch.get_num_threads()
+    try:
+        torch.set_num_threads(threads)
+        heads = fit_linear_heads(
+            sets, 3, validation=validation, generators=[generator(s) for s in range(4)]
+        )
+    finally:
+        torch.set_num_threads(before)
+    alone = [
+        fit_linear_head(*one, 3, validation=validation, generator=generator(s))
+        for s, one in enumerate(sets)
+    ]
+    for ours, theirs in zip(heads, alone, strict=True):
+        assert (ours.epochs, ours.best_epoch) == (theirs.epochs, theirs.best_epoch)
+        assert ours.validation_loss == pytest.approx(theirs.validation_loss, rel=1e-5)
+        got, expected = (h.probabilities(validation[0]) for h in (ours, theirs))
+        assert got == pytest.approx(expected, abs=1e-5)
