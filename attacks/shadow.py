@@ -298,7 +298,7 @@ class Calibrated(_OnScores):
         shadows=16,
     )
 
-    score: Literal["nearest_distance", "local_neighbourhood"] = Field(  # type: ignore[assignment]
+    score: Literal["nearest_distance", "local_neighbourhood"] = Field(
         "nearest_distance", description="black-box score to compare"
     )
 

@@ -28,7 +28,7 @@ from typing import Any
 from benchmark.claims import Comparison, claims_frame, claims_summary, judge_claims
 from benchmark.contracts import LeakboardError
 from benchmark.engines import Event
-from benchmark.plan import Plan, ResolvedPlugin, make_plan, resolve
+from benchmark.plan import Plan, ResolvedPlugin, make_plan, resolve, shadows_of
 from benchmark.registry import Registry, default_registry
 from benchmark.results import Results, cell_status, collect
 from benchmark.store import Record, Store
@@ -317,7 +317,7 @@ def _plugin_info(plugin: ResolvedPlugin) -> dict[str, Any]:
         "params": dict(plugin.parameters),
         "control": bool(getattr(info, "control", False)),
         "auxiliary": getattr(info, "auxiliary", ""),
-        "shadows": getattr(info, "shadows", 0),
+        "shadows": shadows_of(plugin.plugin),
     }
 
 
