@@ -19,6 +19,8 @@ from benchmark.registry import KINDS, default_registry
 PARAMETERS = {
     "k_same": {"k": 3},
     "cvae": {"epochs": 3},
+    "dp_cvae": {"epochs": 3, "accountant": "rdp"},
+    "dp_merf": {"steps": 5},
     "phantom": {"patients": 6, "visits": 2, "size": 28},
     "gaussian": {"dimension": 4, "records": 50},
     "noise": {"scale": 0.5},
