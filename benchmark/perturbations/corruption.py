@@ -155,7 +155,7 @@ class Corruption(Perturbation):
 
     info: ClassVar[PerturbationInfo] = PerturbationInfo(
         name="corruption",
-        version="1",
+        version="2",
         summary="Noise, blur, tone, coding and artefacts, at the severities of a kind of pictures",
         citation="Di Salvo, Doerrich, Ledig (2024), arXiv:2406.17536; Hendrycks, Dietterich (2019), arXiv:1903.12261",
         kind="image",

@@ -19,7 +19,6 @@ from functools import lru_cache
 import numpy as np
 
 from benchmark.perturbations.severities import REFERENCE_SIDE
-from benchmark.perturbations.tone import to_pixels, to_unit
 
 __all__ = ["defocus_blur", "gaussian_blur", "jpeg", "motion_blur", "pixelate", "zoom"]
 
@@ -90,13 +89,29 @@ def motion_blur(
 
 
 def _separable(images: np.ndarray, rows: np.ndarray, columns: np.ndarray) -> np.ndarray:
-    """``rows @ plane @ columns.T`` for every channel of every image.
+    """``rows @ plane @ columns.T`` for every channel of every image."""
+    return _from_planes(rows @ _to_planes(images) @ columns.T)
 
-    One product for each plane: its shape, and with it every bit, is the same however many images there are.
+
+def _to_planes(images: np.ndarray) -> np.ndarray:
+    """One contiguous plane ``(n, C, H, W) float64`` for each channel, in levels of 0 … 255."""
+    return np.ascontiguousarray(images.transpose(0, 3, 1, 2), dtype=np.float64)
+
+
+def _from_planes(planes: np.ndarray) -> np.ndarray:
+    """Planes as images again."""
+    return np.ascontiguousarray(_to_levels(planes).transpose(0, 2, 3, 1))
+
+
+def _to_levels(values: np.ndarray) -> np.ndarray:
+    """Rounded to levels, halves up; overwrites ``values``.
+
+    In double precision and with a little added, so that the last bits, which depend on how many threads a product was
+    computed by, never decide.
     """
-    planes = np.ascontiguousarray(to_unit(images).transpose(0, 3, 1, 2))
-    mixed = rows.astype(np.float32) @ planes @ columns.T.astype(np.float32)
-    return np.ascontiguousarray(to_pixels(mixed).transpose(0, 2, 3, 1))
+    values += 0.5 + 1e-7
+    np.floor(values, out=values)
+    return np.clip(values, 0, 255, out=values).astype(np.uint8)
 
 
 @lru_cache(maxsize=64)
@@ -199,7 +214,7 @@ def _trail_kernel(radius: float, sigma: float, angle: int, side: int) -> np.ndar
 def _convolve(images: np.ndarray, kernel: np.ndarray) -> np.ndarray:
     """Each channel of each image convolved with ``kernel (2r + 1, 2r + 1)``, borders mirrored."""
     left, values, right = np.linalg.svd(kernel)
-    terms = int(np.count_nonzero(values > 1e-7 * values[0]))
+    terms = int(np.count_nonzero(values > 1e-10 * values[0]))
     if terms > _MANY_TERMS:
         return _by_fourier(images, kernel)
     return _by_terms(images, left[:, :terms].T * values[:terms, None], right[:terms])
@@ -208,23 +223,22 @@ def _convolve(images: np.ndarray, kernel: np.ndarray) -> np.ndarray:
 def _by_terms(images: np.ndarray, rows: np.ndarray, columns: np.ndarray) -> np.ndarray:
     """With the kernel Σ_t outer(rows[t], columns[t]): two products for each plane, as in :func:`_separable`."""
     height, width = images.shape[1:3]
-    down = np.hstack([_mirrored_matrix(t, height) for t in rows]).astype(np.float32)
-    along = np.stack([_mirrored_matrix(t, width).T for t in columns]).astype(np.float32)
-    planes = np.ascontiguousarray(to_unit(images).transpose(0, 3, 1, 2))
+    down = np.hstack([_mirrored_matrix(t, height) for t in rows])
+    along = np.stack([_mirrored_matrix(t, width).T for t in columns])
+    planes = _to_planes(images)
     mixed = (planes[:, :, None] @ along).reshape(*planes.shape[:2], -1, width)
-    return np.ascontiguousarray(to_pixels(down @ mixed).transpose(0, 2, 3, 1))
+    return _from_planes(down @ mixed)
 
 
 def _by_fourier(images: np.ndarray, kernel: np.ndarray) -> np.ndarray:
     from scipy import fft
 
-    # In double precision: what is rounded to a pixel must not depend on the batch.
     height, width = images.shape[1:3]
     reach = len(kernel) // 2
     rows = _mirrored(np.arange(-reach, height + reach), height)
     columns = _mirrored(np.arange(-reach, width + reach), width)
-    padded = images[:, rows][:, :, columns] / 255
+    padded = images[:, rows][:, :, columns].astype(np.float64)
     size = [fft.next_fast_len(n, real=True) for n in padded.shape[1:3]]
     spectrum = fft.rfft2(padded, size, axes=(1, 2)) * fft.rfft2(kernel, size)[None, :, :, None]
     full = fft.irfft2(spectrum, size, axes=(1, 2))
-    return to_pixels(full[:, 2 * reach :, 2 * reach :][:, :height, :width])
+    return _to_levels(full[:, 2 * reach :, 2 * reach :][:, :height, :width])

@@ -52,7 +52,7 @@ class Fidelity(Utility):
 
     info: ClassVar[UtilityInfo] = UtilityInfo(
         name="fidelity",
-        version="2",
+        version="3",
         summary="Fréchet and kernel distance, precision, recall, density, coverage and Vendi score",
         citation="Naeem et al. (2020), arXiv:2002.09797; Friedman and Dieng (2023), arXiv:2210.02410",
         labelled=False,
@@ -75,6 +75,8 @@ class Fidelity(Utility):
         NotApplicable
             When there are too few released or test records for ``k`` neighbours.
         """
+        from threadpoolctl import threadpool_limits
+
         from benchmark.learning.fidelity import (
             frechet_distance,
             kernel_distance,
@@ -90,15 +92,16 @@ class Fidelity(Utility):
             )
         released = _at_most(release.flat(), n, context.rng("released"))
         real = _at_most(test["clean"].flat(), n, context.rng("real"))
-        centre = real.mean(axis=0, dtype=np.float64)
-        manifold = manifold_metrics(real, released, self.k, device=context.device)
-        figures = {
-            "frechet_distance": frechet_distance(real, released),
-            "kernel_distance": kernel_distance(real, released),
-            **asdict(manifold),
-            "vendi_score": vendi_score(released - centre),
-            "vendi_score_real": vendi_score(real - centre),
-        }
+        with threadpool_limits(1, user_api="blas"):  # the same bits on any number of threads
+            centre = real.mean(axis=0, dtype=np.float64)
+            manifold = manifold_metrics(real, released, self.k, device=context.device)
+            figures = {
+                "frechet_distance": frechet_distance(real, released),
+                "kernel_distance": kernel_distance(real, released),
+                **asdict(manifold),
+                "vendi_score": vendi_score(released - centre),
+                "vendi_score_real": vendi_score(real - centre),
+            }
         return {name: Figures(values=figures if name == "clean" else {}) for name in test}
 
 

@@ -100,12 +100,15 @@ class VisualPrivacy(Utility):
         self, records: Records, members: Records, context: Context
     ) -> tuple[np.ndarray, np.ndarray]:
         """SSIM and PSNR of each record to the nearest member."""
+        from threadpoolctl import threadpool_limits
+
         from benchmark.learning.image_quality import psnr, ssim
         from benchmark.learning.neighbours import nearest
 
         _, rows = nearest(records.flat(), members.flat(), device=context.device)
         private = members.data[rows[:, 0]]
-        return ssim(records.data, private), psnr(records.data, private)
+        with threadpool_limits(1, user_api="blas"):  # the same bits on any number of threads
+            return ssim(records.data, private), psnr(records.data, private)
 
 
 def _pictures(records: Records) -> np.ndarray:

@@ -10,6 +10,7 @@ from PIL import Image, ImageEnhance
 from pydantic import ValidationError
 from scipy import ndimage
 from skimage import color, exposure
+from threadpoolctl import threadpool_limits
 
 from benchmark.contracts import InvalidRecords, Records
 from benchmark.perturbations import overlays, resolution, tone
@@ -372,6 +373,23 @@ def test_neither_block_nor_what_follows_changes_an_image(modality, family, chann
         for f in families
     )
     assert (apart != results[0]).any() == random
+
+
+@pytest.mark.parametrize(
+    ("family", "strength"),
+    [
+        *(("pixelate", factor) for factor in (0.8, 0.6, 0.25)),
+        *(("gaussian_blur", 5), ("zoom", 1.2), ("defocus_blur", (4, 0.1)), ("motion_blur", (5, 5))),
+    ],
+)
+def test_the_number_of_threads_changes_no_bit(family, strength):
+    images = pictures(2, 224, 3)
+    results = []
+    for threads in (1, 2, 3):
+        with threadpool_limits(threads):
+            results.append(corrupt(images, family, strength, np.random.default_rng(0)))
+    np.testing.assert_array_equal(results[0], results[1])
+    np.testing.assert_array_equal(results[0], results[2])
 
 
 @pytest.mark.parametrize("shape", [(20, 31, 3), (8, 8, 1), (1, 1, 1), (5, 3, 3)])
