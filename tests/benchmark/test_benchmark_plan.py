@@ -168,9 +168,9 @@ def test_unavailable_plugins_leave_their_cells_and_a_reason():
         ),
         ({"methods": ["noise", "noise"]}, None, r"methods: noise is listed twice"),
         (
-            {"methods": [{"name": "cvae", "space": "image"}]},
+            {"methods": [{"name": "gaussian_mean", "space": "image"}]},
             None,
-            r"methods\.0: 'cvae' does not work on image",
+            r"methods\.0: 'gaussian_mean' does not work on image",
         ),
         (
             {"datasets": [{"name": "gaussian", "features": ["pixels"]}]},
