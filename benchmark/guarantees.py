@@ -96,7 +96,10 @@ def miscounted(guarantee: Mapping[str, Any]) -> str:
         return ""
     if again.value <= guarantee["epsilon"] * (1 + TOLERANCE):
         return ""
-    return f"ε = {again.value:.4g} {again.method}, ε = {guarantee['epsilon']:g} claimed"
+    return (
+        f"ε = {again.value:.4g} recomputed from its own noise, sample rate and steps (privacy loss distribution, "
+        f"δ = {guarantee['delta']:g}), ε = {guarantee['epsilon']:g} claimed"
+    )
 
 
 def claim_of_a_coin(guarantee: Mapping[str, Any], unit_size: int) -> tuple[float, float]:

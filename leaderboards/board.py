@@ -81,10 +81,11 @@ class Cell:
         return list(dict.fromkeys([*self.aggregated, *self.by_seed]))
 
     def figure(self, metric: str) -> Figure | None:
-        """The figure over all seeds; of the only seed, or the mean without an interval, where there is none."""
+        """The figure over all seeds, or of the only seed. Nothing is averaged here."""
         if metric in self.aggregated:
             return self.aggregated[metric]
-        return over_seeds(self.by_seed.get(metric, []))
+        seeds = self.by_seed.get(metric, [])
+        return seeds[0] if len(seeds) == 1 else None
 
     @property
     def status(self) -> str:
@@ -97,17 +98,6 @@ class Cell:
         if figures:
             return "ok"
         return "not applicable" if self.problems else "no record"
-
-
-def over_seeds(figures: list[Figure]) -> Figure | None:
-    """The mean of several seeds' figures, without an interval; a single figure as it is; None for none."""
-    if len(figures) < 2:
-        return figures[0] if figures else None
-    values = [f.value for f in figures if f.known]
-    if not values:
-        return figures[0]
-    mean = sum(values) / len(values)
-    return Figure(mean, interval="mean over seeds", seed_min=min(values), seed_max=max(values))
 
 
 @dataclass
@@ -131,7 +121,7 @@ class Row:
         return self.worst[max(within, key=access_rank)] if within else {}
 
     def fact(self, metric: str) -> Figure | None:
-        """A figure of the row itself: a claim holds for all seeds (the weakest is shown), a cost is a mean."""
+        """A figure of the row itself: a claim holds for all seeds (the weakest is shown)."""
         figures = [f for f in self.facts.by_seed.get(metric, []) if f.known]
         if metric in WEAKEST and figures:
             return WEAKEST[metric](figures, key=lambda f: f.value)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from benchmark.figures import Trial
-from benchmark.results import COLUMNS, _joint_worst_case, ranking_utility
+from benchmark.results import COLUMNS, _joint_worst_case, least_p_value, ranking_utility
 from benchmark.statistics import Estimate, auc_interval, worst_case_auc
 
 
@@ -44,6 +44,14 @@ def test_utility_is_judged_by_the_first_metric_of_the_first_utility_that_has_one
     assert ranking_utility(gains) == ("p", "macro_auroc")
     assert ranking_utility({"a": {("b", "fid"): figure}}) is None
     assert ranking_utility({}) is None
+
+
+def test_p_values_of_seeds_are_not_averaged():
+    figures = [Estimate(p, np.nan, np.nan, "Mann-Whitney") for p in (0.02, 0.5, 0.9)]
+    assert least_p_value(figures).value == pytest.approx(0.06)
+    assert "least of 3 seeds, Bonferroni" in least_p_value(figures).method
+    assert least_p_value(figures[1:]).value == 1.0
+    assert least_p_value(figures[:1]).value == 0.02
 
 
 def test_the_columns_name_subgroups():
