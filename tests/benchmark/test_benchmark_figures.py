@@ -8,6 +8,7 @@ from sklearn.metrics import roc_auc_score
 from benchmark.figures import (
     GDP_DELTA,
     Trial,
+    _stored_figure,
     mean_over_seeds,
     mean_roc_band,
     prediction_figures,
@@ -156,3 +157,12 @@ def test_the_band_over_seeds_covers_the_whole_true_curve():
         truth = theory.cdf(theory.ppf(band.fpr) + 1.0)
         missed += not ((band.low <= truth + 1e-12) & (truth <= band.high + 1e-12)).all()
     assert missed <= stats.binom.ppf(0.999, 60, 0.05)
+
+
+def test_a_utilitys_own_interval_is_rescaled_to_the_confidence_asked_for():
+    """Limits at 1.96 and twice 1.96 standard errors become those at 1.645."""
+    stored = [0.5, 0.5 - 0.1 * 1.959964, 0.5 + 0.2 * 1.959964, "made up"]
+    figure = _stored_figure(stored, 0.9)
+    assert (figure.low, figure.high) == pytest.approx((0.5 - 0.1 * 1.644854, 0.5 + 0.2 * 1.644854))
+    assert _stored_figure(stored, 0.95).low == pytest.approx(stored[1])
+    assert np.isnan(_stored_figure(0.5, 0.9).low)
