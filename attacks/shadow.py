@@ -413,22 +413,17 @@ def _head_probabilities(
 
     All heads start from the same weights: what tells them apart is what they were trained on.
     """
-    from benchmark.learning.linear_head import fit_linear_head
+    from benchmark.learning.linear_head import fit_linear_heads
 
     n_classes = 1 + max(int(r.labels.max()) for r in (*releases, queries))
     if n_classes < 2:
         raise NotApplicable("downstream attacks a classifier; the dataset has one class")
-    points, held_out = queries.flat(), (validation.flat(), validation.labels)
-    found = []
-    for i, release in enumerate(releases):
-        head = fit_linear_head(
-            release.flat(),
-            release.labels,
-            n_classes,
-            validation=held_out,
-            generator=context.torch_generator("head"),
-            device=context.device,
-        )
-        found.append(head.probabilities(points))
-        context.progress((i + 1) / len(releases))
-    return np.stack(found)
+    heads = fit_linear_heads(
+        [(release.flat(), release.labels) for release in releases],
+        n_classes,
+        validation=(validation.flat(), validation.labels),
+        generators=[context.torch_generator("head") for _ in releases],
+        device=context.device,
+    )
+    points = queries.flat()
+    return np.stack([head.probabilities(points) for head in heads])
