@@ -289,7 +289,9 @@ def _too_few_coins(n_coins, confidence):
 # --- One run, f-DP -------------------------------------------------------------------------------
 
 
-def one_run_fdp_mu(guesses_right, guesses_made, n_coins, confidence=0.95, at_least=0.0):
+def one_run_fdp_mu(
+    guesses_right, guesses_made, n_coins, confidence=0.95, at_least=0.0, tolerance=1e-6
+):
     """Lower bound on mu from one run, if the mechanism's trade-off curve is Gaussian.
 
     With p_c the probability of exactly c right guesses, f-DP gives for every i
@@ -305,11 +307,13 @@ def one_run_fdp_mu(guesses_right, guesses_made, n_coins, confidence=0.95, at_lea
     confidence : float in (0, 1), default=0.95
     at_least : float, at least 0, default=0.0
         Bounds of less than this need not be told apart from 0, which saves the time to find them.
+    tolerance : float, default=1e-6
+        Relative; the bound is rounded down by at most that.
 
     Returns
     -------
     float
-        The largest mu refuted, to 1e-6 relative; 0 if not even ``at_least`` is. The constraints are not
+        The largest mu refuted; 0 if not even ``at_least`` is. The constraints are not
         tight for mu near 0 (59 of 100 right, binomial tail 4.4 %, do not refute mu = 0 at 5 %).
 
     References
@@ -327,7 +331,7 @@ def one_run_fdp_mu(guesses_right, guesses_made, n_coins, confidence=0.95, at_lea
     low, high = at_least, at_least + 0.25
     while high < 64 and _gaussian_refuted(high, *counts):
         low, high = high, 2 * high
-    while high - low > 1e-6 * max(high, 1e-2):
+    while high - low > tolerance * max(high, 1e-2):
         middle = (low + high) / 2
         low, high = (middle, high) if _gaussian_refuted(middle, *counts) else (low, middle)
     return low
@@ -387,7 +391,8 @@ def one_run_fdp_epsilon_from_scores(
     Returns
     -------
     Estimate
-        A lower bound that assumes a Gaussian trade-off curve, as its method says.
+        A lower bound that assumes a Gaussian trade-off curve, as its method says; mu is rounded down by
+        at most 1e-4 relative, to save time.
     """
     scores, coins = check_scores(scores, coins)
     best_mu = 0.0
@@ -395,7 +400,7 @@ def one_run_fdp_epsilon_from_scores(
     def bound(right, made, n_coins, delta, level):
         """Only a count that beats those before it needs its bound."""
         nonlocal best_mu
-        mu = one_run_fdp_mu(right, made, n_coins, level, at_least=best_mu)
+        mu = one_run_fdp_mu(right, made, n_coins, level, at_least=best_mu, tolerance=1e-4)
         best_mu = max(mu, best_mu)
         return gdp_mu_to_epsilon(mu, delta)
 

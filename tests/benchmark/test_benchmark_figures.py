@@ -125,7 +125,7 @@ def test_a_perfect_attack_reaches_the_ceiling_of_its_own_confidence():
             ("epsilon_lower_gdp", "epsilon_ceiling_gdp"),
         ):
             reached = trials_figure(trials, bound, 0.95).value
-            assert trials_figure(trials, top, 0.95).value == pytest.approx(reached, rel=1e-5)
+            assert trials_figure(trials, top, 0.95).value == pytest.approx(reached, rel=2e-4)
     # By hand: of three seeds the best, so 1 - 0.05/3, and again divided by the number of guess counts.
     each = 1 - (0.05 / 3) / len(guess_counts(400, confidence=1 - 0.05 / 3))
     assert trials_figure([perfect] * 3, "epsilon_ceiling", 0.95).value == one_run_ceiling(
