@@ -175,7 +175,8 @@ def make_network(
     """The network for records of a shape: ``(D,)`` for features, ``(H, W, C)`` for images."""
     if len(shape) == 3:
         return ImageCVAENetwork(shape, n_classes, hidden, latent, channels)
-    return CVAENetwork(*shape, n_classes, hidden, latent)
+    (dimension,) = shape
+    return CVAENetwork(dimension, n_classes, hidden, latent)
 
 
 def cvae_loss(

@@ -19,7 +19,7 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Literal
@@ -173,13 +173,16 @@ class PrivateTrainee:
         return min(self.clip_norm, 1e30)
 
 
-def poisson_batches(n: int, rate: float, steps: int, generator: torch.Generator) -> object:
+def poisson_batches(
+    n: int, rate: float, steps: int, generator: torch.Generator
+) -> Iterable[list[int]]:
     """Opacus' sampler: lists of indices of ``steps`` batches, each record in each with ``rate``."""
     from opacus.utils.uniform_sampler import UniformWithReplacementSampler
 
-    return UniformWithReplacementSampler(
+    sampler: Iterable[list[int]] = UniformWithReplacementSampler(
         num_samples=n, sample_rate=rate, generator=generator, steps=steps
     )
+    return sampler
 
 
 def train_private(
@@ -242,11 +245,11 @@ def _train_through_opacus(
     wrapped.to_standard_module()
 
 
-def _batches(trainee: PrivateTrainee, noise: int):  # type: ignore[no-untyped-def]
+def _batches(trainee: PrivateTrainee, noise: int) -> Iterator[tuple[Tensors, torch.Tensor]]:
     """The records and codes of every step."""
     n, device = len(trainee.data[0]), trainee.data[0].device
     batches = poisson_batches(n, trainee.sample_rate, trainee.steps, trainee.sampling)
-    for indices in batches:  # type: ignore[attr-defined]
+    for indices in batches:
         index = torch.tensor(indices, dtype=torch.int64)
         codes = torch.randn(len(index), noise, generator=trainee.latent).to(device)
         yield tuple(x[index.to(device)] for x in trainee.data), codes

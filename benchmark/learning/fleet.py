@@ -41,7 +41,8 @@ CPU_STACK = 8
 GPU_STACK = 256
 
 Tensors = tuple[torch.Tensor, ...]
-Loss = Callable[[nn.Module, Tensors, torch.Tensor | None], torch.Tensor]
+# Any network and, where noise is asked for, always noise: a loss may be more particular about them.
+Loss = Callable[[Any, Tensors, Any], torch.Tensor]
 
 
 @dataclass(frozen=True)
@@ -101,7 +102,7 @@ class StackedConv2d(nn.Module):
     def __init__(self, layers: Sequence[nn.Conv2d]) -> None:
         super().__init__()
         self.weight = _stacked(layer.weight for layer in layers)
-        self.bias = _stacked(layer.bias for layer in layers)  # type: ignore[misc]
+        self.bias = _stacked(layer.bias for layer in layers)
         self.stride, self.padding = layers[0].stride, layers[0].padding
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
@@ -113,7 +114,7 @@ class StackedConv2d(nn.Module):
             self.weight.flatten(0, 1),
             self.bias.flatten(),
             self.stride,
-            self.padding,  # type: ignore[arg-type]
+            self.padding,
             groups=models,
         )
         return answer.unflatten(1, (models, -1)).transpose(0, 1)

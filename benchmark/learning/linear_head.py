@@ -147,8 +147,8 @@ def fit_linear_heads(
     )
     return [
         LinearHead(
-            weight=trainee.network.weight.detach().cpu().double().numpy(),
-            bias=trainee.network.bias.detach().cpu().double().numpy(),
+            weight=_numpy(trainee.network.get_parameter("weight")),
+            bias=_numpy(trainee.network.get_parameter("bias")),
             centre=centre,
             scale=scale,
             classes=classes,
@@ -182,6 +182,11 @@ def _prepare(
     head = build(lambda: nn.Linear(features.shape[1], len(classes)), generator, device)
     trainee = Trainee(head, data, checks if len(checks[0]) else data, generator)
     return trainee, classes, centre, scale
+
+
+def _numpy(parameter: nn.Parameter) -> np.ndarray:
+    numbers: np.ndarray = parameter.detach().cpu().double().numpy()
+    return numbers
 
 
 def _cross_entropy(
