@@ -32,6 +32,7 @@ from typing import Any
 import pandas as pd
 
 from benchmark.figures import mean_over_seeds
+from benchmark.results import is_share
 from benchmark.statistics import Estimate, over_seeds
 from benchmark.suite import Claim, ClaimFigure
 
@@ -262,9 +263,12 @@ def _compare(
     (right_method, other), right = named_right
     same = other in (what, "")
     pairs = _pairs(left, right, confidence)
-    figure = _over_pairs(pairs, confidence)
+    found = _over_pairs(pairs, confidence)
     sides = zip(*pairs, strict=True) if pairs else (left.values(), right.values())
-    left_figure, right_figure = (mean_over_seeds(list(side), confidence) for side in sides)
+    left_figure, right_figure = (
+        mean_over_seeds(list(side), confidence, _range(figure))
+        for side, figure in zip(sides, (claim.left, claim.right), strict=True)
+    )
     return Comparison(
         claim=claim,
         **place,
@@ -273,11 +277,17 @@ def _compare(
         right=right_method if same else f"{right_method}: {other}",
         left_figure=left_figure,
         right_figure=right_figure,
-        difference=figure,
+        difference=found,
         n_seeds=len(pairs),
-        verdict=verdict(claim, figure) if pairs else NO_FIGURE,
-        reason=figure.reason,
+        verdict=verdict(claim, found) if pairs else NO_FIGURE,
+        reason=found.reason,
     )
+
+
+def _range(figure: ClaimFigure | float) -> tuple[float, float]:
+    """Where a figure can lie: its limits are clipped to it, as on the board."""
+    share = isinstance(figure, ClaimFigure) and is_share(figure.metric)
+    return (0.0, 1.0) if share else (-math.inf, math.inf)
 
 
 def _pairs(left: Figures, right: Figures, confidence: float) -> list[tuple[Estimate, Estimate]]:

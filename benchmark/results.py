@@ -56,7 +56,7 @@ from benchmark.statistics import (
 )
 from benchmark.store import Record, Store
 
-__all__ = ["COLUMNS", "CURVE_COLUMNS", "Results", "cell_status", "collect"]
+__all__ = ["COLUMNS", "CURVE_COLUMNS", "Results", "cell_status", "collect", "is_share"]
 
 COLUMNS: Mapping[str, str] = {
     "suite": "string",
@@ -285,7 +285,7 @@ class _Collector:
     ) -> None:
         """Add the row that sums a figure up over the seeds (``summary``, or the mean) with its spread."""
         if summary is None:
-            bounds = (0.0, 1.0) if _is_share(metric) else (-np.inf, np.inf)
+            bounds = (0.0, 1.0) if is_share(metric) else (-np.inf, np.inf)
             summary = mean_over_seeds(figures, self.confidence, bounds)
         known = [f.value for f in figures if f.resolved]
         spread = {"seed_min": min(known), "seed_max": max(known)} if known else {}
@@ -644,7 +644,7 @@ class _Collector:
             method, utility = cells[0].method, cells[0].utility
             if not name and method is not None and utility is not None:
                 here = self.gains.setdefault((cells[0].dataset, cells[0].features), {})
-                bounds = (0.0, 1.0) if _is_share(metric) else (-np.inf, np.inf)
+                bounds = (0.0, 1.0) if is_share(metric) else (-np.inf, np.inf)
                 mean = mean_over_seeds(estimates, self.confidence, bounds)
                 here.setdefault(method.label, {})[utility.label, metric] = mean
 
@@ -750,7 +750,7 @@ def _void_reason(void: Mapping[tuple[str, str, str], str], run: Run) -> str:
     return ""
 
 
-def _is_share(metric: str) -> bool:
+def is_share(metric: str) -> bool:
     """Whether a metric's range is 0 to 1. Figures of utilities may have any range, so shares are named."""
     return metric.startswith(_SHARES)
 
@@ -762,7 +762,7 @@ def _with_relative(
     for metric, figure in metrics.items():
         yield metric, figure
         base = real.get(metric)
-        if base is not None and base.value > 0 and _is_share(metric):
+        if base is not None and base.value > 0 and is_share(metric):
             yield (
                 f"relative_{metric}",
                 Estimate(

@@ -1,7 +1,7 @@
 """How far a release stays from the records behind it, and how diverse it is: proxies, no privacy score.
 
 All distances are Euclidean in one space that the *members* fix: each feature is centred and scaled by
-their mean and standard deviation, for every method alike. Scaling by what was released would flatter
+their mean and standard deviation (with a floor), for every method alike. Scaling by what was released would flatter
 methods that shrink the spread, such as k-Same [1]_.
 
 References
@@ -32,6 +32,14 @@ __all__ = ["ReleaseDistance", "cluster_mean", "mean_pairwise"]
 Z = 1.959963984540054
 """Standard errors from the value to the limits of a 95 % interval."""
 
+FLOOR = 0.1
+"""Least standard deviation of a feature that is scaled by, in units of the features' root mean square.
+
+A feature that is all but constant among the members would otherwise decide alone: one activation of a
+rectified unit that few members have puts a fresh real record hundreds of spreads away (with EfficientNet's
+features of Fashion-MNIST the floor holds for 4 % of the features; without it fresh records were 1.6 times as
+diverse as the members)."""
+
 
 class ReleaseDistance(Utility):
     """Distance to the closest members, with fresh real records beside it, and diversity.
@@ -58,7 +66,7 @@ class ReleaseDistance(Utility):
 
     info: ClassVar[UtilityInfo] = UtilityInfo(
         name="release_distance",
-        version="1",
+        version="2",
         summary="Proxy: distance of released records to the nearest member, and their diversity.",
         citation="Di Salvo et al. (2024), arXiv:2408.00639",
         labelled=False,
@@ -152,12 +160,13 @@ class ReleaseDistance(Utility):
 
 
 class _Scale:
-    """Centres and scales by the mean and standard deviation of ``vectors``; constants keep their scale."""
+    """Centres and scales by the mean and standard deviation of ``vectors``, which is at least :data:`FLOOR`."""
 
     def __init__(self, vectors: np.ndarray) -> None:
         self._mean = vectors.mean(axis=0, dtype=np.float64)
         spread = vectors.std(axis=0, dtype=np.float64)
-        self._spread = np.where(spread > 1e-6 * max(spread.max(), 1e-12), spread, 1.0)
+        usual = float(np.sqrt((spread**2).mean()))
+        self._spread = np.maximum(spread, FLOOR * usual) if usual > 0 else np.ones_like(spread)
 
     def __call__(self, vectors: np.ndarray) -> np.ndarray:
         scaled: np.ndarray = (vectors - self._mean) / self._spread

@@ -141,6 +141,13 @@ def test_errors_within_seeds_count():
     assert found.difference.low < -0.08 and found.difference.high > 0.13
 
 
+def test_limits_of_a_share_stay_below_one():
+    rows = [figure("cvae", s, 0.98 + 0.005 * s, 0.02, metric="accuracy") for s in range(3)]
+    wanted = {"method": "cvae", "metric": "accuracy"}
+    (found,) = judge_claim(table(*rows), claim(left=wanted, right=0.5))
+    assert found.left_figure.high == 1.0
+
+
 def test_swapped_sides_give_the_opposite_verdict():
     rows = [figure("cvae", s, 0.9 + 0.01 * s, 0.02) for s in range(3)]
     rows += [figure("k_same", s, 0.6 + 0.01 * s, 0.02) for s in range(3)]

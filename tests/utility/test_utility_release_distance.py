@@ -83,6 +83,18 @@ def test_the_space_is_the_members_so_that_shrinking_shows():
     assert found["diversity"][0] == pytest.approx(0.5, rel=1e-5)
 
 
+def test_a_feature_that_hardly_varies_does_not_decide():
+    """One member in 300 has a trace of a unit that fresh records may have in full."""
+    rng = np.random.default_rng(8)
+    draw = lambda n: rng.standard_normal((n, 20))  # noqa: E731
+    members, fresh = draw(300), draw(300)
+    members[:, 0], fresh[:, 0] = 0, 0
+    members[0, 0], fresh[:3, 0] = 1e-4, 2.0
+    found = figures(features(fresh), features(members), features(draw(300) * (np.arange(20) > 0)))
+    assert found["distance_ratio"][0] == pytest.approx(1, abs=0.1)
+    assert found["diversity"][0] == pytest.approx(1, abs=0.1)
+
+
 def test_identical_records_count_as_one_observation():
     members = features([0, 10, 20, 30])
     once = figures(features([1, 12, 23, 31]), members, features([5, 15]))
