@@ -522,7 +522,8 @@ class _Collector:
         count = sum(len(m) for m in masks.values())
         each = 1 - (1 - self.confidence) / max(count, 1)
         for cells, run in scored:
-            seeded = [(c, t) for c in cells if isinstance(t := run.trials[c.seed], Trial)]
+            ordered = sorted(cells, key=lambda c: c.seed)  # as the run's good trials are
+            seeded = [(c, t) for c in ordered if isinstance(t := run.trials[c.seed], Trial)]
             for name, members in masks[id(run)].items():
                 for metric in SUBGROUP_METRICS:
                     figures, summary = subgroup_figures(run.good, members, metric, each)
