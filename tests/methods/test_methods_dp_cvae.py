@@ -209,8 +209,8 @@ def test_at_infinite_epsilon_it_is_the_cvae_within_the_spread_of_seeds():
 
 
 @pytest.mark.slow
-def test_measured_epsilon_stays_below_the_claim_and_memorising_is_seen_without_noise():
-    """One-run bounds of the worst case: members at random, labels that only they have in common."""
+def test_measured_epsilon_stays_below_the_claim():
+    """One-run bounds of an attacker with the weights, who scores by the error of reconstruction."""
     everybody = digits(0, 400)
     claims, measured = [], []
     for seed in range(3):
