@@ -12,6 +12,7 @@ import numpy as np
 
 from benchmark.contracts import (
     Context,
+    Field,
     LeakboardError,
     Method,
     MethodInfo,
@@ -20,7 +21,7 @@ from benchmark.contracts import (
     Release,
 )
 
-__all__ = ["GaussianMean", "Holdout", "Identity"]
+__all__ = ["GaussianMean", "Holdout", "Identity", "RandomAverages"]
 
 
 class Holdout(Method):
@@ -110,3 +111,41 @@ class GaussianMean(Method):
         means = [members.data[members.labels == c].mean(axis=0, dtype=np.float64) for c in classes]
         data = np.stack(means).astype(np.float32)
         return Release(records=Records(data, classes, extractor=members.extractor))
+
+
+class RandomAverages(Method):
+    """Releases averages of ``k`` random records of a class: k-anonymous in form, and a leak.
+
+    The members of each class are shuffled and dealt into groups of k (the last ones one larger
+    where that does not come out even), and each group's mean is released. No released record is
+    near a member, and distances tell little, yet in 128 dimensions each mean still correlates with
+    every record in it: what k-anonymity bounds is linkage, not membership.
+    """
+
+    info: ClassVar[MethodInfo] = MethodInfo(
+        name="random_averages",
+        version="1",
+        summary="Means of k random records of a class: far from members, and still a leak.",
+        control=True,
+    )
+
+    k: int = Field(10, ge=2, description="records in an average")
+
+    def fit(self, members: Records, context: Context) -> Release:
+        """Release one mean for each group; images are rounded to whole grey levels."""
+        rng = context.rng("groups")
+        means, labels = [], []
+        for label in np.unique(members.labels):
+            rows = rng.permutation(np.flatnonzero(members.labels == label))
+            groups = np.array_split(rows, max(1, len(rows) // self.k))
+            means += [members.data[group].mean(axis=0, dtype=np.float64) for group in groups]
+            labels += [label] * len(groups)
+        data = np.stack(means)
+        data = np.rint(data) if members.kind == "image" else data
+        return Release(
+            records=Records(
+                data.astype(members.data.dtype),
+                np.array(labels, np.int64),
+                extractor=members.extractor,
+            )
+        )

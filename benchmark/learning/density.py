@@ -24,6 +24,7 @@ __all__ = [
     "mixture_log_density",
     "neighbour_log_density",
     "scott_bandwidth",
+    "shrunk_whitening",
     "whitened_components",
 ]
 
@@ -195,3 +196,54 @@ def neighbour_log_density(
     radius = np.maximum(nearest(queries, records, k, device=device)[0][:, -1], floor)
     log_ball = 0.5 * d * log(pi) - lgamma(0.5 * d + 1)
     return log(k / n) - log_ball - d * np.log(radius)
+
+
+# ---------------------------------------------------------------- whitening of all dimensions
+
+
+def shrunk_whitening(records: np.ndarray) -> Callable[[np.ndarray], np.ndarray]:
+    """A whitening x ↦ C^(−1/2) x by the Ledoit–Wolf covariance C of centred ``(n, D)`` records.
+
+    C = (1 − a) S + a·m·I, with the sample covariance S, its mean variance m, and the shrinkage a that has the least
+    expected squared error. It is invertible for any n, and is never formed: only the n × n products are.
+
+    Parameters
+    ----------
+    records : ndarray of shape (n, D)
+        Of mean zero, n ≥ 2, not all zero.
+
+    Returns
+    -------
+    callable
+        From ``(m, D)`` to ``(m, D) float64``.
+
+    References
+    ----------
+    Ledoit and Wolf (2004). A well-conditioned estimator for large-dimensional covariance matrices. Journal of
+    Multivariate Analysis 88.
+    """
+    centred = np.asarray(records, np.float64)
+    n = len(centred)
+    products = centred @ centred.T
+    shrinkage, variance = _ledoit_wolf(products, centred.shape[1])
+    eigenvalues, vectors = np.linalg.eigh(products)
+    kept = eigenvalues > 1e-10 * eigenvalues[-1]
+    axes = (vectors[:, kept] / np.sqrt(eigenvalues[kept])).T @ centred
+    outside = (shrinkage * variance) ** -0.5 if shrinkage > 0 else 0.0
+    along = ((1 - shrinkage) * eigenvalues[kept] / n + shrinkage * variance) ** -0.5
+
+    def whiten(part: np.ndarray) -> np.ndarray:
+        part = np.asarray(part, np.float64)
+        return outside * part + (part @ axes.T * (along - outside)) @ axes
+
+    return whiten
+
+
+def _ledoit_wolf(products: np.ndarray, dimension: int) -> tuple[float, float]:
+    """Shrinkage in [0, 1] and mean variance, from the inner products ``(n, n)`` of centred records."""
+    n = len(products)
+    variance = float(np.trace(products)) / (n * dimension)
+    squared_norm = float(np.square(products).sum()) / n**2
+    spread = squared_norm / dimension - variance**2
+    noise = (float(np.square(np.diagonal(products)).sum()) / n - squared_norm) / (n * dimension)
+    return (min(max(noise / spread, 0.0), 1.0) if spread > 0 else 1.0), variance

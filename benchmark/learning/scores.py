@@ -14,8 +14,10 @@ from benchmark.learning.density import kde_log_density
 from benchmark.learning.neighbours import nearest
 
 __all__ = [
+    "average_log_ratio",
     "calibrated_distance",
     "kde",
+    "largest_cosine",
     "local_neighbourhood",
     "monte_carlo",
     "nearest_distance",
@@ -104,3 +106,44 @@ def local_neighbourhood(
     other = nearest(candidates, reference, ks[-1], device=device)[0][:, columns]
     floor = max(1e-6 * float(np.median(other)), 1e-12)
     return (np.log(np.maximum(other, floor)) - np.log(np.maximum(own, floor))).mean(axis=1)
+
+
+def average_log_ratio(
+    released: np.ndarray, candidates: np.ndarray, variance: float, share: float
+) -> np.ndarray:
+    """Log likelihood ratio of *went into a released record* against *did not*, for averages and for added noise.
+
+    With records of N(0, I) and released records of N(0, v I), let a released r that x went into be N(a x, (v − a²) I):
+    for an average of k records v = a = 1/k, and for a record with noise a = 1 and v > 1, so a = min(v, 1). The log
+    ratio of one released record is
+
+        ‖r‖²/(2v) − ‖r − a x‖²/(2 (v − a²)) + d/2 log(v/(v − a²)).
+
+    If x went into each of the released records with probability ``share``, independently, that of the release is the
+    sum of log(1 − share + share · ratio): close to the largest ratio where x is in one of them, to the sum of all
+    where it is in many. For v near 1 it is sharp and orders candidates by their nearest released record.
+
+    Parameters
+    ----------
+    released, candidates : ndarray of shapes (n, d) and (m, d)
+        Whitened, with the population's mean at 0 (:func:`benchmark.learning.density.shrunk_whitening`).
+    variance : float
+        v > 0, the mean variance of a feature of the release.
+    share : float
+        In (0, 1): about the reciprocal of the number of records that the release was made from, times k for averages.
+    """
+    d = released.shape[1]
+    a = min(variance, 1.0)
+    rest = max(variance - a * a, 0.05 * a)
+    own = np.square(released).sum(axis=1) * (0.5 / variance - 0.5 / rest)
+    norms = np.square(candidates).sum(axis=1, keepdims=True) * (0.5 * a * a / rest)
+    ratios = (candidates @ released.T) * (a / rest) + own - norms + d / 2 * np.log(variance / rest)
+    odds = np.log(share) - np.log1p(-share)
+    return (np.logaddexp(0.0, ratios + odds) + np.log1p(-share)).sum(axis=1)
+
+
+def largest_cosine(released: np.ndarray, candidates: np.ndarray) -> np.ndarray:
+    """Largest cosine between a candidate and a released record; meant for whitened records of mean 0."""
+    directions = released / np.maximum(np.linalg.norm(released, axis=1, keepdims=True), 1e-300)
+    norms = np.maximum(np.linalg.norm(candidates, axis=1), 1e-300)
+    return (candidates @ directions.T).max(axis=1) / norms
