@@ -23,6 +23,7 @@ from benchmark.statistics import (
     auc_limits,
     auc_p_value,
     balanced_accuracy,
+    expected_calibration_error,
     delong_variance,
     guess_counts,
     macro_auroc,
@@ -327,6 +328,7 @@ def prediction_figures(
         "accuracy": accuracy(probabilities, labels, confidence),
         "balanced_accuracy": balanced_accuracy(probabilities, labels, confidence),
         "macro_auroc": macro_auroc(probabilities, labels, confidence),
+        "expected_calibration_error": expected_calibration_error(probabilities, labels),
     }
 
 

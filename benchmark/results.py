@@ -111,7 +111,7 @@ _SHARES = (
 _WORST_METRICS = ("auc", "tpr@0.1", "tpr@0.01", "tpr@0.001", *BOUNDS)
 
 RANKING_METRICS = ("balanced_accuracy", "macro_auroc", "accuracy")
-"""What utility is judged by: the first of these that the first utility, by name, has."""
+"""What utility is judged by: the first of these that the suite's first utility has."""
 
 GONE = ("failed", "crashed", "timeout", "out of memory", "blocked", "missing")
 """Statuses of a cell for want of which a method cannot be compared with others."""
@@ -801,8 +801,8 @@ def ranking_utility(
     gains: Mapping[str, Mapping[tuple[str, str], Estimate]],
 ) -> tuple[str, str] | None:
     """The (utility, metric) by which the methods of a place are compared; None where there is none."""
-    found = {key for figures in gains.values() for key in figures}
-    for utility in sorted({u for u, _ in found}):
+    found = dict.fromkeys(key for figures in gains.values() for key in figures)
+    for utility in dict.fromkeys(u for u, _ in found):
         for metric in RANKING_METRICS:
             if (utility, metric) in found:
                 return utility, metric

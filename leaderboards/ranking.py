@@ -84,9 +84,9 @@ def demanded(group: Group, access: str) -> list[Column]:
 
 
 def utility_columns(group: Group) -> list[tuple[str, str, float]]:
-    """The (utility, perturbation, severity) of a group that have a figure on some row, clean ones first."""
+    """The (utility, perturbation, severity) that have a figure on some row; clean ones first, as the suite lists them."""
     keys = {key: None for row in group.rows for key, cell in row.utilities.items() if cell.metrics}
-    return sorted(keys, key=lambda key: (bool(key[1]), key))
+    return [*(k for k in keys if not k[1]), *sorted(k for k in keys if k[1])]
 
 
 def utility_metric(group: Group) -> tuple[str, str] | None:

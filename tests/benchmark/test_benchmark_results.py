@@ -41,7 +41,8 @@ def test_utility_is_judged_by_the_first_metric_of_the_first_utility_that_has_one
         "a": {("z", "balanced_accuracy"): figure, ("b", "fid"): figure},
         "c": {("p", "accuracy"): figure, ("p", "macro_auroc"): figure},
     }
-    assert ranking_utility(gains) == ("p", "macro_auroc")
+    assert ranking_utility(gains) == ("z", "balanced_accuracy")
+    assert ranking_utility(dict(reversed(gains.items()))) == ("p", "macro_auroc")
     assert ranking_utility({"a": {("b", "fid"): figure}}) is None
     assert ranking_utility({}) is None
 
