@@ -205,7 +205,7 @@ def shrunk_whitening(records: np.ndarray) -> Callable[[np.ndarray], np.ndarray]:
     """A whitening x ↦ C^(−1/2) x by the Ledoit–Wolf covariance C of centred ``(n, D)`` records.
 
     C = (1 − a) S + a·m·I, with the sample covariance S, its mean variance m, and the shrinkage a that has the least
-    expected squared error. It is invertible for any n, and is never formed: only the n × n products are.
+    expected squared error. It is invertible for any n, and only the smaller of n × n and D × D is decomposed.
 
     Parameters
     ----------
@@ -223,12 +223,16 @@ def shrunk_whitening(records: np.ndarray) -> Callable[[np.ndarray], np.ndarray]:
     Multivariate Analysis 88.
     """
     centred = np.asarray(records, np.float64)
-    n = len(centred)
-    products = centred @ centred.T
-    shrinkage, variance = _ledoit_wolf(products, centred.shape[1])
-    eigenvalues, vectors = np.linalg.eigh(products)
-    kept = eigenvalues > 1e-10 * eigenvalues[-1]
-    axes = (vectors[:, kept] / np.sqrt(eigenvalues[kept])).T @ centred
+    n, dimension = centred.shape
+    if n > dimension:
+        eigenvalues, vectors = np.linalg.eigh(centred.T @ centred)
+        kept = eigenvalues > 1e-10 * eigenvalues[-1]
+        axes = vectors[:, kept].T
+    else:
+        eigenvalues, vectors = np.linalg.eigh(centred @ centred.T)
+        kept = eigenvalues > 1e-10 * eigenvalues[-1]
+        axes = (vectors[:, kept] / np.sqrt(eigenvalues[kept])).T @ centred
+    shrinkage, variance = _ledoit_wolf(eigenvalues[kept], np.square(centred).sum(1), dimension)
     outside = (shrinkage * variance) ** -0.5 if shrinkage > 0 else 0.0
     along = ((1 - shrinkage) * eigenvalues[kept] / n + shrinkage * variance) ** -0.5
 
@@ -239,11 +243,16 @@ def shrunk_whitening(records: np.ndarray) -> Callable[[np.ndarray], np.ndarray]:
     return whiten
 
 
-def _ledoit_wolf(products: np.ndarray, dimension: int) -> tuple[float, float]:
-    """Shrinkage in [0, 1] and mean variance, from the inner products ``(n, n)`` of centred records."""
-    n = len(products)
-    variance = float(np.trace(products)) / (n * dimension)
-    squared_norm = float(np.square(products).sum()) / n**2
-    spread = squared_norm / dimension - variance**2
-    noise = (float(np.square(np.diagonal(products)).sum()) / n - squared_norm) / (n * dimension)
+def _ledoit_wolf(
+    eigenvalues: np.ndarray, squared_norms: np.ndarray, dimension: int
+) -> tuple[float, float]:
+    """Shrinkage in [0, 1] and mean variance.
+
+    ``eigenvalues`` are those above 0 of n times the covariance; ``squared_norms (n,)`` are the centred records'.
+    """
+    n = len(squared_norms)
+    variance = float(eigenvalues.sum()) / (n * dimension)
+    squared = float(np.square(eigenvalues).sum()) / n**2
+    spread = squared / dimension - variance**2
+    noise = (float(np.square(squared_norms).sum()) / n - squared) / (n * dimension)
     return (min(max(noise / spread, 0.0), 1.0) if spread > 0 else 1.0), variance
