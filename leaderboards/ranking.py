@@ -84,7 +84,7 @@ def demanded(group: Group, access: str) -> list[Column]:
 
 
 def utility_columns(group: Group) -> list[tuple[str, str, float]]:
-    """The (utility, perturbation, severity) that have a figure on some row; clean ones first, as the suite lists them."""
+    """The (utility, perturbation, severity) with a figure on some row; clean ones first, in the suite's order."""
     keys = {key: None for row in group.rows for key, cell in row.utilities.items() if cell.metrics}
     return [*(k for k in keys if not k[1]), *sorted(k for k in keys if k[1])]
 
