@@ -110,10 +110,9 @@ def _describe(
     project = whitened_components(known, components, context.derive("components") % 2**32)
     labels = np.concatenate([release.labels, auxiliary.labels])
     classes = np.unique(labels)
-    return tuple(
-        np.concatenate([project(part), of[:, None] == classes], axis=1)
-        for part, of in ((known, labels), (candidates.flat(), candidates.labels))
-    )
+    rows = np.concatenate([project(known), labels[:, None] == classes], axis=1)
+    points = [project(candidates.flat()), candidates.labels[:, None] == classes]
+    return rows, np.concatenate(points, axis=1)
 
 
 def _linear_odds(rows: np.ndarray, target: np.ndarray, points: np.ndarray) -> np.ndarray:
