@@ -608,10 +608,11 @@ class Shadows:
     releases : tuple of Records
         ``S`` shadow releases, of the kind and space of the release under attack.
     included : ndarray of shape (S, m), bool
-        Which candidates each was fitted on: a random half of candidates and auxiliary records together, of the
-        target's size. Not the coins, which the attacker does not know.
+        Which candidates each was fitted on: a random half of the units, which is the size of the target's training
+        set up to the coins' chance. Shadows come in complementary pairs, so that every candidate is in half of them.
+        Not the coins, which the attacker does not know.
     included_auxiliary : ndarray of shape (S, a), bool
-        The same for the auxiliary records.
+        The same for the auxiliary records; all False as long as shadows are fitted on candidates alone.
     """
 
     releases: tuple[Records, ...]
