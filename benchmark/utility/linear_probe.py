@@ -44,7 +44,7 @@ class LinearProbe(Utility):
 
     info: ClassVar[UtilityInfo] = UtilityInfo(
         name="linear_probe",
-        version="1",
+        version="2",
         summary="Accuracy on real records of a linear classifier trained on the release.",
         citation="Esteban, Hyland, Rätsch (2017), arXiv:1706.02633 (train on synthetic, test on real)",
     )
