@@ -318,9 +318,7 @@ def _entry_row(entry: Any) -> dict[str, Any]:
     parameters = {
         name: {
             "type": str(field.annotation).removeprefix("<class '").removesuffix("'>"),
-            "default": None
-            if field.is_required()
-            else field.get_default(call_default_factory=True),
+            "default": _default(field),
             "required": field.is_required(),
             "description": field.description or "",
         }
@@ -334,6 +332,15 @@ def _entry_row(entry: Any) -> dict[str, Any]:
         "licence": getattr(info, "licence", ""),
         "parameters": json.loads(json.dumps(parameters, default=str)),
     }
+
+
+def _default(field: Any) -> Any:
+    """A parameter's default; None where it has none, and words where other parameters decide it."""
+    if field.is_required():
+        return None
+    if field.default_factory is not None and field.default_factory_takes_validated_data:
+        return "depends on the other parameters"
+    return field.get_default(call_default_factory=True)
 
 
 @app.command()
