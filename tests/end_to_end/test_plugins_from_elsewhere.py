@@ -51,7 +51,10 @@ def test_it_runs_beside_the_built_in_ones(cli, installed, tmp_path):
     assert "unavailable" in done.stderr
     results = pd.read_parquet(tmp_path / "run" / "results.parquet")
     shifted = results[
-        (results["method"] == "shift") & results["seed"].isna() & (results["metric"] == "auc")
+        (results["method"] == "shift")
+        & results["seed"].isna()
+        & (results["metric"] == "auc")
+        & (results["subgroup"] == "")
     ]
     aucs = shifted.set_index("attack")["value"]
     assert aucs["nearest_distance"] > 0.99
