@@ -55,7 +55,9 @@ class Careless(Method):
     def fit(self, members, context):
         members.data[0] = 0
         noise = np.random.normal(size=members.data.shape)  # noqa: NPY002
-        return Release(records=members.replace(data=(members.data + noise).astype(members.data.dtype)))
+        return Release(
+            records=members.replace(data=(members.data + noise).astype(members.data.dtype))
+        )
 
 
 class Forgetful(Attack):
