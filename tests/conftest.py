@@ -1,0 +1,7 @@
+"""Settings of the whole test session, made before anything imports a numerical library."""
+
+import os
+
+# Small matrices in many short tests: a second thread costs more than it does, and both cores are used by the
+# processes that the engine's tests start.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
