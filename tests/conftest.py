@@ -1,7 +1,9 @@
 """Settings of the whole test session, made before anything imports a numerical library."""
 
 import os
+import sys
 
 # Small matrices in many short tests: a second thread costs more than it does, and both cores are used by the
-# processes that the engine's tests start.
-os.environ.setdefault("OMP_NUM_THREADS", "1")
+# processes that the engine's tests start. Benchmarks get the whole machine.
+if "--benchmark-only" not in sys.argv:
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
