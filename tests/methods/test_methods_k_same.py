@@ -23,6 +23,13 @@ def records(n, d=3, classes=2, identities=None, seed=0):
     return Records(data, rng.integers(0, classes, n), groups, extractor="made-up")
 
 
+def as_images(members):
+    """Images of 4 × 4 pixels with the labels and identities of ``members``."""
+    rng = np.random.default_rng(len(members))
+    data = rng.integers(0, 256, (len(members), 4, 4, 1), dtype=np.uint8)
+    return Records(data, members.labels, members.groups)
+
+
 # ---------------------------------------------------------------- grouping rules
 
 
@@ -172,6 +179,7 @@ def exact_linkage(release, members):
 
 VARIANTS = {
     "feature": {},
+    "pixel": {},
     "mdav": {"rule": "mdav"},
     "kmeans": {"rule": "kmeans"},
     "eigen": {"representation": "eigen", "components": 2},
@@ -187,6 +195,8 @@ def test_every_group_has_k_identities_and_linkage_is_at_most_one_in_k(
     checked = 0
     for n in range(11, 61):
         members = records(n, identities=n // 2 if identities else None)
+        if variant == "pixel":
+            members = as_images(members)
         for k in range(2, 8):
             try:
                 release = KSame(k=k, label_aware=label_aware, **VARIANTS[variant]).fit(
