@@ -565,7 +565,7 @@ def _print_board(frame: Any) -> None:
             pad_edge=False,
         )
         for column in table.columns:
-            column.no_wrap = True
+            column.no_wrap = column.header != "method"  # long parameters fold, figures do not
         for _, row in rows.iterrows():
             table.add_row(*_board_cells(row))
         console.print()
