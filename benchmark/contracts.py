@@ -124,6 +124,8 @@ class Records:
         Identity (patient) of each record.
     extractor : str, optional
         Features only: the name of the extractor they came from.
+    soft_labels : ndarray of shape (N, C), float32, optional
+        Class probabilities that a release gives beside its labels, say those of a teacher; rows sum to 1.
 
     Raises
     ------
@@ -135,6 +137,7 @@ class Records:
     labels: np.ndarray
     groups: np.ndarray | None = None
     extractor: str | None = None
+    soft_labels: np.ndarray | None = None
 
     def __post_init__(self) -> None:
         _check_data(self.data)
@@ -143,6 +146,8 @@ class Records:
             raise InvalidRecords(f"labels must be ≥ 0. Got {int(self.labels.min())} instead.")
         if self.groups is not None:
             _check_integers("groups", self.groups, len(self.data))
+        if self.soft_labels is not None:
+            _check_soft_labels(self.soft_labels, len(self.data))
 
     @property
     def kind(self) -> Kind:
@@ -160,15 +165,17 @@ class Records:
             and np.array_equal(self.data, other.data)
             and np.array_equal(self.labels, other.labels)
             and _equal(self.groups, other.groups)
+            and _equal(self.soft_labels, other.soft_labels)
         )
 
     def take(self, index: np.ndarray) -> Records:
         """The records at ``index`` (integers or a boolean mask), in that order, copied."""
         groups = None if self.groups is None else self.groups[index]
-        return Records(self.data[index], self.labels[index], groups, self.extractor)
+        soft_labels = None if self.soft_labels is None else self.soft_labels[index]
+        return Records(self.data[index], self.labels[index], groups, self.extractor, soft_labels)
 
     def replace(self, **changes: Any) -> Records:
-        """A copy with some fields replaced (``data``, ``labels``, ``groups``, ``extractor``), checked again."""
+        """A copy with some fields replaced, checked again."""
         return _replace(self, **changes)
 
     def flat(self) -> np.ndarray:
@@ -180,7 +187,7 @@ class Records:
     def digest(self) -> str:
         """SHA-256 of types, shapes and bytes, as 64 hexadecimal digits."""
         h = hashlib.sha256(str(self.extractor).encode())
-        for array in (self.data, self.labels, self.groups):
+        for array in (self.data, self.labels, self.groups, self.soft_labels):
             if array is not None:
                 h.update(f"{array.dtype.str}{array.shape}".encode())
                 h.update(np.ascontiguousarray(array).tobytes())
@@ -230,6 +237,29 @@ def _check_integers(name: str, array: np.ndarray, n: int) -> None:
         )
 
 
+def _check_soft_labels(array: np.ndarray, n: int) -> None:
+    if not isinstance(array, np.ndarray) or array.dtype != np.float32 or array.ndim != 2:
+        got = (
+            f"{array.dtype} {array.shape}"
+            if isinstance(array, np.ndarray)
+            else type(array).__name__
+        )
+        raise InvalidRecords(
+            f"soft_labels must be float32 of shape ({n}, number of classes). Got {got} instead."
+        )
+    if len(array) != n:
+        raise InvalidRecords(
+            f"soft_labels must have one row for each of {n} records. Got {len(array)}."
+        )
+    sums = array.sum(axis=1, dtype=np.float64)
+    bad = ~(np.isfinite(array).all(axis=1) & (array >= 0).all(axis=1) & (np.abs(sums - 1) < 1e-3))
+    if bad.any():
+        raise InvalidRecords(
+            "soft_labels must be ≥ 0 and sum to 1 in each row. "
+            f"Got {int(bad.sum())} rows that do not, the first at row {int(np.argmax(bad))}."
+        )
+
+
 # ---------------------------------------------------------------- context
 
 
@@ -257,6 +287,9 @@ class Context:
     members : Records, optional
         The real records that the release was fitted on. Given only to utilities whose ``info.needs_members`` is true;
         never to methods (which get them as such) and never to attacks.
+    base : Release, optional
+        The restored release of the method that :meth:`Method.base` names, fitted on the same members. Given only to
+        methods that name one.
     """
 
     seed: int
@@ -265,6 +298,7 @@ class Context:
     progress: Callable[..., None] = _silent
     holdout: Records | None = None
     members: Records | None = None
+    base: Release | None = None
 
     def derive(self, *names: str | int) -> int:
         """A seed in [0, 2**63) for the stream called ``names``; streams of different names are independent."""
@@ -525,7 +559,11 @@ class Release:
         ``sample(n, labels, rng) -> Records`` of n fresh draws; ``labels`` is ``(n,) int64`` or None for the release's
         own class distribution. Needed for access ``sampler``.
     weights : torch.nn.Module, optional
-        The trained generator, differentiable. Needed for access ``weights``.
+        The trained generator, differentiable. Needed for access ``weights``. It has ``latent`` and ``n_classes``, and
+        ``forward(z (B, latent), labels (B,))`` gives records as vectors ``(B, D)`` in their own units: features, or
+        pixels 0 … 255 in the order height, width, channel. Optional: ``encode(x (B, D), labels)``, mean and log
+        standard deviation of the codes; ``w_dim``, ``map(z, labels) -> (B, w_dim)`` and ``synthesise(w) -> (B, D)``,
+        an intermediate latent space.
     guarantee : DifferentialPrivacy or KAnonymity, optional
         The formal claim, if any.
     origin : ndarray of shape (N,), int64, optional
@@ -591,6 +629,15 @@ class Method(Plugin):
         """
         return [self.fit(m, c) for m, c in zip(members, contexts, strict=True)]
 
+    def base(self) -> tuple[str, Mapping[str, Any]] | None:
+        """Name and parameters of the method whose fitted release this one works from; None by default.
+
+        That method is fitted once on the same members, and shared by all that name it with equal parameters and by its
+        own row on the board. Its release comes in ``context.base``, restored with its sampler and weights. A base has
+        no base of its own.
+        """
+        return None
+
     def restore(self, saved: Saved, context: Context) -> Release:
         """Rebuild ``sample`` and ``weights`` of a stored release. Override where ``info.offers`` exceeds RECORDS."""
         return Release(records=saved.records, state=saved.state, guarantee=saved.guarantee)
@@ -626,6 +673,10 @@ class View:
 
     ``shadows`` is given to attacks that ask for them (``info.shadows`` or a parameter ``shadows``, a number above 0).
 
+    ``reference`` is a release of the same method, with the same parameters, fitted on auxiliary records: as many as
+    there are members, or all where there are fewer. It has ``sample`` and ``weights`` as far as ``access`` goes, and is
+    given to attacks that ask for it (``info.reference`` or a true parameter ``reference``).
+
     ``known_coins`` is given to gates only (access NONE): 1.0 for a revealed member, 0.0 for a revealed non-member,
     NaN for a candidate whose coin is hidden; only hidden ones are scored by the referee.
     """
@@ -636,6 +687,7 @@ class View:
     weights: torch.nn.Module | None = None
     known_coins: np.ndarray | None = None
     shadows: Shadows | None = None
+    reference: Release | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -643,11 +695,12 @@ class Scores:
     """One score per candidate, higher for more likely members; optionally a yes/no decision per candidate.
 
     ``values``: ``(m,) float64``, finite. ``decisions``: ``(m,) bool``, made without knowing the coins (a threshold
-    fixed on auxiliary data).
+    fixed on auxiliary data). ``notes``: the attack's own figures, kept beside its answer and never judged.
     """
 
     values: np.ndarray
     decisions: np.ndarray | None = None
+    notes: Mapping[str, float | int | str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -663,9 +716,21 @@ class Links:
 
 @dataclass(frozen=True, kw_only=True)
 class Reconstructions:
-    """Records that the attacker believes to be private. The referee scores candidates by their nearness to them."""
+    """Records that the attacker believes to be private. The referee scores candidates by their nearness to them.
+
+    Parameters
+    ----------
+    records : Records
+    targets : ndarray of shape (N,), int64, optional
+        Row of the released record that each reconstruction aims at, where an attack on training with the release knows
+        which one the model saw; −1 for none. The referee measures how faithful they are.
+    notes : mapping
+        The attack's own figures (accuracy of bits, share that diverged …), kept beside its answer and never judged.
+    """
 
     records: Records
+    targets: np.ndarray | None = None
+    notes: Mapping[str, float | int | str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -702,7 +767,8 @@ class PositiveControl:
 class AttackInfo(Info):
     """``needs``: access it needs; ``kinds``: records it can work on; ``auxiliary``: what it takes from auxiliary data.
 
-    ``shadows`` is the number of shadow models it trains, 0 for none.
+    ``shadows`` is the number of shadow models it trains, 0 for none; ``reference`` whether it compares with a release
+    fitted on auxiliary records.
     """
 
     needs: Access = Access.RECORDS
@@ -710,6 +776,7 @@ class AttackInfo(Info):
     positive_controls: tuple[PositiveControl, ...] = (PositiveControl(at_least=0.99),)
     auxiliary: str = "none"
     shadows: int = 0
+    reference: bool = False
 
 
 class Attack(Plugin):
