@@ -19,9 +19,10 @@ from __future__ import annotations
 
 import pickle
 import random
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from pydantic import ValidationError
@@ -46,7 +47,8 @@ from benchmark.contracts import (
     View,
 )
 from benchmark.game import check_answer, draw_shadow_pair
-from benchmark.plan import shadows_of
+from benchmark.plan import shadows_of, wants_reference
+from benchmark.registry import default_registry
 
 __all__ = ["Check", "ConformanceError", "checks_for", "example_records"]
 
@@ -137,10 +139,23 @@ def _context(scratch: Path, seed: int = 3, **more: object) -> Context:
 
 
 def _fit(method: Method, members: Records, scratch: Path, seed: int = 3) -> Release:
-    more = {}
+    more: dict[str, Records | Release] = {}
     if method.info.needs_holdout:
         more["holdout"] = example_records(members.kind, 80, seed=99)
+    if (base := method.base()) is not None:
+        more["base"] = _restored_base(*base, members, scratch)
     return method.fit(members, _context(scratch, seed, **more))
+
+
+def _restored_base(
+    name: str, parameters: Mapping[str, Any], members: Records, scratch: Path
+) -> Release:
+    """The release that a method works from, as the harness would hand it over."""
+    base: Any = default_registry().make("methods", name, parameters)
+    release = base.fit(members, _context(scratch))
+    saved = Saved(records=release.records, state=release.state, guarantee=release.guarantee)
+    restored: Release = base.restore(saved, _context(scratch))
+    return restored
 
 
 def _require(condition: bool, message: str) -> None:
@@ -278,6 +293,8 @@ def _attack_inputs(attack: Attack, kind: str) -> tuple[View, Records, Records]:
     else:
         view = View(access=attack.info.needs, records=candidates.take(coins))
     auxiliary = example_records(kind, 50, seed=2)
+    if wants_reference(attack):
+        view = replace(view, reference=Release(records=auxiliary.take(np.arange(20))))
     if shadows_of(attack):
         view = replace(view, shadows=_example_shadows(candidates, auxiliary, shadows_of(attack)))
     return view, candidates, auxiliary

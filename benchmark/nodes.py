@@ -82,6 +82,8 @@ def records_arrays(records: Records) -> dict[str, np.ndarray]:
     arrays = {"data": records.data, "labels": records.labels}
     if records.groups is not None:
         arrays["groups"] = records.groups
+    if records.soft_labels is not None:
+        arrays["soft_labels"] = records.soft_labels
     return arrays
 
 
@@ -90,7 +92,13 @@ def load_records(store: Store, key: str, name: str) -> Records:
     arrays = store.arrays(key, name)
     record = store.read(key)
     extractor = record.values.get("extractor") if record else None
-    return Records(arrays["data"], arrays["labels"], arrays.get("groups"), extractor)
+    return Records(
+        arrays["data"],
+        arrays["labels"],
+        arrays.get("groups"),
+        extractor,
+        arrays.get("soft_labels"),
+    )
 
 
 def _values(store: Store, key: str) -> Mapping[str, Any]:
@@ -159,7 +167,7 @@ def _embed(images: Records, extractor: FeatureExtractor, context: Context) -> Re
         raise InvalidRecords(
             f"{extractor.info.name} must return one vector for each of {len(images)} images. Got {len(data)}."
         )
-    return Records(data, images.labels, images.groups, extractor.info.name)
+    return images.replace(data=data, extractor=extractor.info.name)
 
 
 # ---------------------------------------------------------------- the game
@@ -204,14 +212,22 @@ def _game(node: Node, store: Store, context: Context) -> Outcome:
 
 def _fit(node: Node, store: Store, context: Context) -> Outcome:
     method: Method = _plugin("methods", node.spec["method"])
-    source, game = node.needs
+    source, game, *base = node.needs
     pool = load_records(store, source, "pool")
     rows, secret = store.arrays(game, "public"), store.arrays(game, "secret")
     members = pool.take(rows["candidates"][secret["coins"]])
     if method.info.needs_holdout:
         context = _with_holdout(method, context, pool.take(secret["holdout"]))
+    if base:
+        restored = _restored(node.spec["base"], store, base[0], context)
+        context = replace(context, base=restored)
     release = method.fit(members, context)
-    _check_release(release, members, _values(store, source)["n_classes"])
+    return _fitted(release, members, _values(store, source)["n_classes"], context)
+
+
+def _fitted(release: Release, members: Records, n_classes: int, context: Context) -> Outcome:
+    """What is kept of a fit."""
+    _check_release(release, members, n_classes)
     order = _release_order(release, context)
     records = release.records.take(order).replace(groups=None)
     arrays = {"release": records_arrays(records)}
@@ -231,13 +247,49 @@ def _fit(node: Node, store: Store, context: Context) -> Outcome:
     )
 
 
+def _restored(method: Mapping[str, Any], store: Store, fit: str, context: Context) -> Release:
+    """A stored release with its sampler and weights."""
+    saved = Saved(
+        records=load_records(store, fit, "release"),
+        state=store.tensors(fit, "state") if "state.safetensors" in _artifacts(store, fit) else {},
+        guarantee=guarantee_of(_values(store, fit)["guarantee"]),
+    )
+    plugin: Method = _plugin("methods", method)
+    return plugin.restore(saved, context)
+
+
+def _reference(node: Node, store: Store, context: Context) -> Outcome:
+    """Fit the method on auxiliary records, as many as there are members or all of them; never reads the coins."""
+    method: Method = _plugin("methods", node.spec["method"])
+    source, game = node.needs
+    pool, rows = load_records(store, source, "pool"), store.arrays(game, "public")
+    auxiliary, n = pool.take(rows["auxiliary"]), len(rows["candidates"]) // 2
+    if method.info.needs_holdout:
+        half = subset_rows(
+            auxiliary.groups, len(auxiliary), len(auxiliary) // 2, context.rng("holdout")
+        )
+        context = _with_holdout(method, context, auxiliary.take(half))
+    if n < len(auxiliary):
+        own = subset_rows(auxiliary.groups, len(auxiliary), n, context.rng("reference"))
+        auxiliary = auxiliary.take(own)
+    if "base" in node.spec:
+        context = replace(context, base=_fit_base(node, auxiliary, context))
+    release = method.fit(auxiliary, context)
+    return _fitted(release, auxiliary, _values(store, source)["n_classes"], context)
+
+
+def _fit_base(node: Node, members: Records, context: Context) -> Release:
+    base: Method = _plugin("methods", node.spec["base"])
+    return base.fit(members, replace(context, seed=context.derive("base")))
+
+
 def _with_holdout(method: Method, context: Context, holdout: Records) -> Context:
     if not method.info.control:
         raise LeakboardError(
             f"{method.info.name} asks for the holdout records, which only controls may see. "
             "Set `control=True` in its info or do without."
         )
-    return Context(**{**context.__dict__, "holdout": holdout})
+    return replace(context, holdout=holdout)
 
 
 def _release_order(release: Release, context: Context) -> np.ndarray:
@@ -319,6 +371,8 @@ def _shadows(node: Node, store: Store, context: Context) -> Outcome:
     included = np.concatenate(pairs)
     members = [pool.take(rows["candidates"][mask]) for mask in included]
     contexts = [_shadow_context(method, context, i, pool, rows["auxiliary"]) for i in range(n)]
+    if "base" in node.spec:
+        contexts = _with_bases(node, members, contexts)
     releases = method.fit_many(members, contexts)
     if len(releases) != n:
         raise InvalidRecords(
@@ -341,6 +395,16 @@ def _shadows(node: Node, store: Store, context: Context) -> Outcome:
     )
 
 
+def _with_bases(
+    node: Node, members: Sequence[Records], contexts: Sequence[Context]
+) -> list[Context]:
+    """The contexts of shadows of a method that works from another, which is fitted here too."""
+    base: Method = _plugin("methods", node.spec["base"])
+    own = [replace(c, seed=c.derive("base")) for c in contexts]
+    releases = base.fit_many(members, own)
+    return [replace(c, base=r) for c, r in zip(contexts, releases, strict=True)]
+
+
 def _shadow_context(
     method: Method, context: Context, i: int, pool: Records, auxiliary: np.ndarray
 ) -> Context:
@@ -361,19 +425,26 @@ def _shadow_context(
 
 def _stacked(records: list[Records]) -> dict[str, np.ndarray]:
     """The arrays that store several releases: all rows in one, and how many are whose."""
-    return {
+    arrays = {
         "data": np.concatenate([r.data for r in records]),
         "labels": np.concatenate([r.labels for r in records]),
         "sizes": np.array([len(r) for r in records], dtype=np.int64),
     }
+    soft_labels = [r.soft_labels for r in records if r.soft_labels is not None]
+    if len(soft_labels) == len(records):
+        arrays["soft_labels"] = np.concatenate(soft_labels)
+    return arrays
 
 
 def _load_releases(store: Store, key: str) -> list[Records]:
     """The releases of a node of shadows."""
     arrays, extractor = store.arrays(key, "releases"), _values(store, key).get("extractor")
     ends = np.cumsum(arrays["sizes"])
+    everything = Records(
+        arrays["data"], arrays["labels"], None, extractor, arrays.get("soft_labels")
+    )
     return [
-        Records(arrays["data"][end - n : end], arrays["labels"][end - n : end], None, extractor)
+        everything.take(np.arange(end - n, end))
         for n, end in zip(arrays["sizes"], ends, strict=True)
     ]
 
@@ -414,13 +485,19 @@ def _attack(node: Node, store: Store, context: Context) -> Outcome:
     candidates = candidates.replace(groups=None if pool.groups is None else public["units"])
     auxiliary = pool.take(public["auxiliary"])
     view = _view(node, store, context, releases[0] if releases else "", game)
-    if releases[1:]:
-        view = replace(view, shadows=_load_shadows(store, releases[1:], node.spec["shadows"]))
+    shadows = releases[1:]
+    if node.spec.get("reference"):
+        view = replace(view, reference=_granted(node, store, context, shadows.pop(0)))
+    if shadows:
+        view = replace(view, shadows=_load_shadows(store, shadows, node.spec["shadows"]))
     answer = attack.run(view, candidates, auxiliary, context)
     n_released = len(view.records) if view.records is not None else 0
     answer = check_answer(answer, len(candidates), n_released)
     return Outcome(
-        values={"answer": type(answer).__name__},
+        values={
+            "answer": type(answer).__name__,
+            "notes": {k: _plain(v) for k, v in getattr(answer, "notes", {}).items()},
+        },
         arrays=_answer_arrays(answer, candidates, auxiliary),
     )
 
@@ -443,18 +520,20 @@ def _view(node: Node, store: Store, context: Context, fit: str, game: str) -> Vi
     access = Access[node.spec["access"].upper()]
     if access is Access.NONE:
         return View(access=access, known_coins=store.arrays(game, "gate")["known_coins"])
+    release = _granted(node, store, context, fit)
+    return View(
+        access=access, records=release.records, sample=release.sample, weights=release.weights
+    )
+
+
+def _granted(node: Node, store: Store, context: Context, fit: str) -> Release:
+    """A stored release, with no more than the attack's access grants."""
+    access = Access[node.spec["access"].upper()]
     records = load_records(store, fit, "release")
     if access in (Access.RECORDS, Access.TRAINER):
-        return View(access=access, records=records)
-    method: Method = _plugin("methods", node.spec["method"])
-    saved = Saved(
-        records=records,
-        state=store.tensors(fit, "state"),
-        guarantee=guarantee_of(_values(store, fit)["guarantee"]),
-    )
-    restored = method.restore(saved, context)
-    return View(
-        access=access,
+        return Release(records=records)
+    restored = _restored(node.spec["method"], store, fit, context)
+    return Release(
         records=records,
         sample=restored.sample,
         weights=restored.weights if access is Access.WEIGHTS else None,
@@ -496,7 +575,7 @@ def _utility(node: Node, store: Store, context: Context) -> Outcome:
     if utility.info.needs_members:
         coins = store.arrays(game, "secret")["coins"]
         members = pool.take(store.arrays(game, "public")["candidates"][coins])
-        context = Context(**{**context.__dict__, "members": members})
+        context = replace(context, members=members)
     answers = utility.evaluate(
         load_records(store, fit, "release"),
         pool.take(store.arrays(game, "public")["validation"]),
@@ -550,6 +629,7 @@ _KINDS: Mapping[str, Callable[[Node, Store, Context], Outcome]] = {
     "features": _features,
     "game": _game,
     "fit": _fit,
+    "reference": _reference,
     "embed": _embed_release,
     "shadows": _shadows,
     "embed shadows": _embed_shadows,

@@ -16,6 +16,7 @@ from benchmark.contracts import (
     FeatureExtractor,
     Kind,
     LeakboardError,
+    Method,
     Plugin,
     PositiveControl,
     Unavailable,
@@ -36,6 +37,7 @@ __all__ = [
     "make_plan",
     "resolve",
     "shadows_of",
+    "wants_reference",
 ]
 
 NATIVE = "native"
@@ -52,6 +54,9 @@ HARNESS_VERSION = "1"
 SHADOW_CHUNK = 16
 """Shadows fitted by one node. The first 16 of 64 are the 16 of an attack that asks for as many."""
 
+REFERENCE_VERSION = "1"
+"""Part of every key of a reference release: raised when it would be fitted on other records."""
+
 SHADOWS_VERSION = "1"
 """Part of every key of shadows: raised when they would be drawn or fitted differently."""
 
@@ -61,7 +66,7 @@ class ResolvedPlugin:
     """A plugin with validated parameters, or the reason why it cannot be had.
 
     ``label`` names it with the parameters that the suite gives; ``space`` is the kind of records that the suite wants
-    it to work on, if it says so.
+    it to work on, if it says so. ``base`` is the method that a method works from, if it names one.
     """
 
     kind: str
@@ -71,6 +76,7 @@ class ResolvedPlugin:
     parameters: Mapping[str, Any] = field(default_factory=dict)
     fingerprint: str = ""
     space: Kind | None = None
+    base: ResolvedPlugin | None = None
     severities: tuple[int, ...] = ()
     unavailable: str = ""
 
@@ -279,6 +285,7 @@ def _resolve_one(
             f"{name!r} does not work on {space} records. Allowed: {', '.join(sorted(kinds))}."
         )
     fingerprint = plugin.fingerprint() if isinstance(plugin, Dataset | FeatureExtractor) else ""
+    base = _resolve_base(registry, plugin, space) if isinstance(plugin, Method) else None
     return ResolvedPlugin(
         kind=kind,
         name=plugin.info.name,
@@ -287,7 +294,27 @@ def _resolve_one(
         parameters=plugin.parameters(),
         fingerprint=fingerprint,
         space=space,
+        base=base,
+        unavailable=base.unavailable if base else "",
     )
+
+
+def _resolve_base(registry: Registry, method: Method, space: Kind | None) -> ResolvedPlugin | None:
+    """The method that ``method`` works from, in the same space."""
+    named = method.base()
+    if named is None:
+        return None
+    name, parameters = named
+    try:
+        base = _resolve_one(registry, "methods", name, parameters, space)
+    except LeakboardError as error:
+        raise SuiteError(f"the base of {method.info.name!r}: {error}") from error
+    if base.base is not None:
+        raise SuiteError(
+            f"{method.info.name!r} works from {name!r}, which works from {base.base.name!r} itself. "
+            "A base may have no base of its own."
+        )
+    return base
 
 
 def label_of(name: str, parameters: Mapping[str, Any]) -> str:
@@ -619,18 +646,38 @@ class _Builder:
             status = "unavailable" if method.unavailable else "not applicable"
             self._cell(place, "fit", method=method, status=status, reason=why)
             return ""
-        where = place.text
-        if space == "image":
-            where = f"{place.dataset.label}/images, seed {place.seed}"
-        key = self.plugin_node(
-            "fit",
-            f"{method.label} on {where}",
-            {"method": method},
-            {"seed": place.seed, "space": space},
-            (place.records(space), place.game),
-        )
+        key = self._fit(place, method, space)
         self._cell(place, "fit", method=method, key=key, fit=key)
         return key
+
+    def _fit(self, place: _Place, method: ResolvedPlugin, space: str) -> str:
+        """Key of the node that fits a method, after the one that it works from."""
+        needs = [place.records(space), place.game]
+        if method.base is not None:
+            needs.append(self._fit(place, method.base, space))
+        return self.plugin_node(
+            "fit",
+            f"{method.label} on {_where(place, space)}",
+            _with_base(method),
+            {"seed": place.seed, "space": space},
+            needs,
+        )
+
+    def _reference(self, place: _Place, method: ResolvedPlugin, fit: str, space: str) -> str:
+        """Key of the node that holds a release fitted on auxiliary records, in this space."""
+        fitted = self.nodes[fit].spec["space"]
+        key = self.plugin_node(
+            "reference",
+            f"{method.label} on {_where(place, fitted)}",
+            _with_base(method),
+            {"seed": place.seed, "space": fitted, "version": REFERENCE_VERSION},
+            (place.records(fitted), place.game),
+            work=2 if method.base else 1,
+        )
+        if fitted == space:
+            return key
+        label = f"reference of {method.label} on {place.text}"
+        return self.plugin_node("embed", label, {"features": place.features}, {}, (key,))
 
     def _release(self, place: _Place, method: ResolvedPlugin, fit: str, space: str) -> str:
         """Key of the node that holds the release in this space."""
@@ -650,7 +697,7 @@ class _Builder:
             key = self.plugin_node(
                 "shadows",
                 f"{chunk * SHADOW_CHUNK} … of {self.nodes[fit].label.removeprefix('fit ')}",
-                {"method": method},
+                _with_base(method),
                 {
                     "seed": place.seed,
                     "space": fitted,
@@ -659,7 +706,7 @@ class _Builder:
                     "version": SHADOWS_VERSION,
                 },
                 (place.records(fitted), place.game),
-                work=SHADOW_CHUNK,
+                work=SHADOW_CHUNK * (2 if method.base else 1),
             )
             if fitted != space:
                 key = self.plugin_node(
@@ -696,8 +743,11 @@ class _Builder:
         upstream = [place.records(space), place.game]
         plugins = {"attack": attack}
         n_shadows = shadows_of(attack.plugin) if method is not None else 0
+        reference = method is not None and wants_reference(attack.plugin)
         if method is not None:
             upstream.append(self._release(place, method, fit, space))
+            if reference:
+                upstream.append(self._reference(place, method, fit, space))
             upstream += self._shadows(place, method, fit, space, n_shadows)
             if needs in (Access.SAMPLER, Access.WEIGHTS):
                 plugins["method"] = method
@@ -705,6 +755,8 @@ class _Builder:
         more: dict[str, Any] = {"seed": place.seed, "space": space, "access": str(needs)}
         if n_shadows:
             more["shadows"] = n_shadows
+        if reference:
+            more["reference"] = True
         key = self.plugin_node("attack", label, plugins, more, upstream, work=1 + n_shadows)
         self._cell(place, "attack", key=key, **common)
 
@@ -747,18 +799,36 @@ def shadows_of(attack: Plugin) -> int:
     return int(getattr(attack, "shadows", getattr(attack.info, "shadows", 0)))
 
 
+def wants_reference(attack: Plugin) -> bool:
+    """Whether an attack asks for a reference release: its parameter ``reference``, else ``info.reference``."""
+    return bool(getattr(attack, "reference", getattr(attack.info, "reference", False)))
+
+
+def _with_base(method: ResolvedPlugin) -> dict[str, ResolvedPlugin]:
+    """The plugins of a node that fits a method."""
+    return {"method": method} if method.base is None else {"method": method, "base": method.base}
+
+
+def _where(place: _Place, space: str) -> str:
+    if space == "image":
+        return f"{place.dataset.label}/images, seed {place.seed}"
+    return place.text
+
+
 def _is_gate(attack: ResolvedPlugin) -> bool:
     return attack.plugin is not None and attack.plugin.info.needs is Access.NONE
 
 
 def _method_space(method: ResolvedPlugin, dataset_kind: str) -> tuple[str, str]:
     """Kind of records that a method is to work on, and why it cannot (empty when it can)."""
-    if method.plugin is None:
+    if method.plugin is None or method.unavailable:
         return "", method.unavailable
     kinds = method.plugin.info.kinds
     space = method.space or ("feature" if "feature" in kinds else "image")
     if space == "image" and dataset_kind != "image":
         return "", f"{method.name} works on images; the dataset holds features"
+    if method.base is not None and space not in method.base.plugin.info.kinds:
+        return "", f"{method.name} works on {space} records; {method.base.name}, its base, does not"
     return space, ""
 
 
