@@ -132,6 +132,15 @@ class Results:
     exposures: list[dict[str, Any]]
 
 
+def _notes(record: Record) -> dict[str, Estimate]:
+    """What a plugin notes of its own work, as ``note:<name>``; figures that are judged by nobody."""
+    return {
+        f"note:{name}": exact(float(value), "noted by the plugin; not judged")
+        for name, value in record.values.get("notes", {}).items()
+        if isinstance(value, int | float) and np.isfinite(value)
+    }
+
+
 def cell_status(plan: Plan, records: Mapping[str, Record], cell: Cell) -> tuple[str, str]:
     """Status of a cell and the reason, with ``blocked`` and ``missing`` told apart."""
     if cell.status:
@@ -372,6 +381,7 @@ class _Collector:
             bound = self._linkage_bound(cell)
             if bound is not None and "reidentification_rate" in figures:
                 figures["reidentification_bound"] = bound
+            figures |= _notes(self.records[cell.key])
             for metric, figure in figures.items():
                 by_metric.setdefault(metric, []).append(figure)
                 self.figure_row(cell, metric, figure, **sizes, **status)
@@ -653,6 +663,7 @@ class _Collector:
         """Rows of what each fit cost and claims."""
         for cells in _grouped(c for c in self.plan.cells if c.kind == "fit"):
             durations = []
+            noted: dict[str, list[Estimate]] = {}
             for cell in cells:
                 status, reason = cell_status(self.plan, self.records, cell)
                 if status != "ok":
@@ -661,6 +672,9 @@ class _Collector:
                 record = self.records[cell.key]
                 durations.append(exact(record.duration_s, "wall clock"))
                 self.figure_row(cell, "fit_duration_s", durations[-1])
+                for metric, note in _notes(record).items():
+                    self.figure_row(cell, metric, note)
+                    noted.setdefault(metric, []).append(note)
                 guarantee = record.values["guarantee"]
                 for metric, claim in claim_figures(guarantee).items():
                     self.figure_row(cell, metric, claim)
@@ -669,6 +683,8 @@ class _Collector:
                     self.row(cell, metric="violation", value=1.0, reason=evidence)
             if durations:
                 self.summary_row(cells[0], "fit_duration_s", durations)
+                for metric, notes in noted.items():
+                    self.summary_row(cells[0], metric, notes)
                 claims = claim_figures(self._guarantee(cells[0]))
                 for metric, claim in claims.items():
                     self.summary_row(cells[0], metric, [claim])

@@ -21,6 +21,7 @@ from benchmark.engines.worker import Usage, perform
 from benchmark.nodes import execute
 from benchmark.plan import make_plan, resolve
 from benchmark.registry import Registry, default_registry
+from benchmark.results import collect
 from benchmark.store import Store
 from benchmark.suite import Suite, SuiteError
 
@@ -40,7 +41,12 @@ class Centres(Method):
         labels = np.unique(members.labels)
         noise = context.rng("centres").normal(0, 1e-3, centres.shape).astype(np.float32)
         records = Records(centres + noise, labels, None, members.extractor)
-        return Release(records=records, state={"centres": centres}, sample=self._sampler(records))
+        return Release(
+            records=records,
+            state={"centres": centres},
+            sample=self._sampler(records),
+            notes={"classes": len(labels), "kind": "made up"},
+        )
 
     def restore(self, saved, context):
         return Release(
@@ -215,8 +221,18 @@ def test_a_reference_is_fitted_on_auxiliary_records_without_the_coins(registry, 
     np.testing.assert_allclose(released["data"][order], expected, atol=0.01)
     assert reference.key in node_of(plan, "attack compared on centres").needs
     assert reference.key in node_of(plan, "attack compared_sampler on centres").needs
-    attack = store.read(node_of(plan, "attack compared on centres").key)
-    assert attack.values["notes"] == {"seen": 1}
+
+
+def test_what_plugins_note_is_in_the_results(registry, tmp_path):
+    plan = plan_of(registry, seeds=2, methods=["centres"], attacks=["compared"])
+    store = run(plan, tmp_path)
+    records = {key: store.read(key) for key in plan.nodes}
+    frame = collect(plan, store, records).frame
+    for metric, expected in (("note:seen", 1.0), ("note:classes", 10.0)):
+        rows = frame[(frame.metric == metric) & (frame.method == "centres")]
+        assert list(rows.seed.isna()) == [False, False, True]
+        assert (rows.value == expected).all()
+        assert rows.ci_method.str.contains("not judged").any()
 
 
 def test_a_reference_is_no_larger_than_half_the_candidates(registry, tmp_path):
