@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from math import log, pi
-from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
+from collections.abc import Callable
+from typing import Annotated, ClassVar, Literal
 
 import numpy as np
 
@@ -18,15 +18,43 @@ from benchmark.contracts import (
     Scores,
     View,
 )
-
-if TYPE_CHECKING:
-    import torch
+from benchmark.learning import density
 
 __all__ = ["DOMIAS"]
 
 # Leave-one-out likelihood is quadratic in the number of records, and the bandwidth moves slowly.
 _MOST_FOR_BANDWIDTH = 1000
-_BLOCK_BYTES = 64 << 20
+
+_DIMENSION = 16  # of the Gaussian records that densities of few parameters are held to
+
+Projection = Callable[[np.ndarray], np.ndarray]
+
+
+def _gaussian_control(candidates: int, theory: float) -> PositiveControl:
+    """``identity`` on Gaussian records: half of what the theory says above chance."""
+    return PositiveControl(
+        method="identity",
+        dataset="gaussian",
+        dataset_parameters={"dimension": _DIMENSION, "records": 1500 + candidates},
+        candidates=candidates,
+        metric="auc",
+        at_least=round(0.5 + (theory - 0.5) / 2, 3),
+    )
+
+
+def _auc_of_neighbours(k: int) -> float:
+    """AUC on copies of the log ratio of k-nearest-neighbour densities, k ≥ 2, to first order.
+
+    n p(x) V r_k^d is a Gamma(k) variable, whose logarithm has mean ψ(k) and variance ψ′(k). A
+    member meets itself first, so its k-th neighbour is the others' (k − 1)-th; the auxiliary
+    records' k-th is as for anybody. With the difference of the two logarithms taken as normal,
+    the AUC is Φ((ψ(k) − ψ(k − 1)) / √(ψ′(k − 1) + 3 ψ′(k))).
+    """
+    from scipy.special import polygamma, psi
+    from scipy.stats import norm
+
+    gap = psi(k) - psi(k - 1)
+    return float(norm.cdf(gap / np.sqrt(polygamma(1, k - 1) + 3 * polygamma(1, k))))
 
 
 class DOMIAS(Attack):
@@ -41,22 +69,28 @@ class DOMIAS(Attack):
     ----------
     components : int, default=16
         Principal components kept; fewer where the records span fewer.
-    density : {"kde", "gaussian"}, default="kde"
-        A Gaussian kernel at every record, of one bandwidth for both densities so that its
-        smoothing cancels in the ratio; or one Gaussian each, that of the release shrunk towards
-        that of the auxiliary records. The latter sees a release that drifts towards its members
-        but not copies of them, and does not reach the control's figure on ``identity``.
+    density : {"kde", "gaussian", "mixture", "neighbours"}, default="kde"
+        ``kde``: a Gaussian kernel at every record, of one bandwidth for both densities so that its
+        smoothing cancels in the ratio. ``gaussian``: one Gaussian each, that of the release shrunk
+        towards that of the auxiliary records. ``mixture``: mixtures of Gaussians with diagonal
+        covariances. ``neighbours``: from the distance to the k-th nearest record. What each of
+        them can see differs, and so do their controls (see :meth:`positive_controls`).
     bandwidth : {"likelihood", "scott"} or float > 0, default="likelihood"
-        Of the kernels, in standard deviations of a whitened component. ``"likelihood"``: the one
-        under which the auxiliary records best predict each other, left out one at a time (it does
-        not look at the release, whose repeated records would drive it to zero). ``"scott"``:
+        Of ``kde``'s kernels, in standard deviations of a whitened component. ``"likelihood"``: the
+        one under which the auxiliary records best predict each other, left out one at a time (it
+        does not look at the release, whose repeated records would drive it to zero). ``"scott"``:
         n^(−1/(d+4)) for n released records.
+    mixture : int, default=10
+        Gaussians of ``mixture``, at most one for every five records.
+    neighbours : int, default=1
+        The k of ``neighbours``.
 
     References
     ----------
     van Breugel, Sun, Qian, van der Schaar (2023). Membership Inference Attacks against Synthetic
     Data through Overfitting Detection. AISTATS. Bandwidths: Scott (1992), Multivariate
-    Density Estimation; Duin (1976), IEEE Trans. Computers 25.
+    Density Estimation; Duin (1976), IEEE Trans. Computers 25. Neighbours: Loftsgaarden and
+    Quesenberry (1965), Annals of Mathematical Statistics 36.
     """
 
     info: ClassVar[AttackInfo] = AttackInfo(
@@ -69,10 +103,35 @@ class DOMIAS(Attack):
     )
 
     components: int = Field(16, ge=1, description="principal components kept")
-    density: Literal["kde", "gaussian"] = Field("kde", description="how densities are estimated")
+    density: Literal["kde", "gaussian", "mixture", "neighbours"] = Field(
+        "kde", description="how densities are estimated"
+    )
     bandwidth: Literal["likelihood", "scott"] | Annotated[float, Field(gt=0)] = Field(
         "likelihood", description="of the kernels, in standard deviations of a whitened component"
     )
+    mixture: int = Field(10, ge=1, description="Gaussians of the density 'mixture'")
+    neighbours: int = Field(1, ge=1, le=10, description="the k of the density 'neighbours'")
+
+    def positive_controls(self) -> tuple[PositiveControl, ...]:
+        """What each density is held to.
+
+        Kernels and the nearest neighbour see copies: ``identity`` on every dataset. The others see
+        the release's drift towards its members, on Gaussian records for which theory says how
+        much, and must reach half of that above chance. A density of p parameters leaks its n
+        records as the mean of n records in p dimensions does, AUC Φ(√(p/n)/√2). For k neighbours,
+        see :func:`_auc_of_neighbours`.
+        """
+        if self.density == "kde":
+            return self.info.positive_controls
+        if self.density == "neighbours":
+            if self.neighbours == 1:
+                return (PositiveControl(method="identity", metric="auc", at_least=0.95),)
+            return (_gaussian_control(1000, _auc_of_neighbours(self.neighbours)),)
+        from benchmark.statistics import gaussian_mean_auc
+
+        d = min(self.components, _DIMENSION)
+        p = d + d * (d + 1) // 2 if self.density == "gaussian" else 2 * d * self.mixture
+        return (_gaussian_control(200, gaussian_mean_auc(p, 100)),)
 
     def run(self, view: View, candidates: Records, auxiliary: Records, context: Context) -> Scores:
         """Score every candidate.
@@ -89,114 +148,46 @@ class DOMIAS(Attack):
                 f"more. Got {len(auxiliary)}; raise the suite's share of auxiliary records."
             )
         released, population = view.records.flat(), auxiliary.flat()
-        project = _whitened_components(
-            np.concatenate([released, population]), self.components, context
-        )
+        project = self._components(np.concatenate([released, population]), context)
         query, release, reference = map(project, (candidates.flat(), released, population))
         if self.density == "gaussian":
-            return Scores(values=_gaussian_log_ratio(query, release, reference))
-        bandwidth = self._bandwidth(len(released), population, project, context)
-        return Scores(
-            values=_log_kde(query, release, bandwidth, context.device)
-            - _log_kde(query, reference, bandwidth, context.device)
-        )
+            prior = density.covariance_of(reference)
+            own = density.gaussian_log_density(query, release, prior)
+            return Scores(values=own - density.gaussian_log_density(query, reference))
+        estimate = self._estimator(len(released), population, project, context)
+        return Scores(values=estimate(query, release) - estimate(query, reference))
 
-    def _bandwidth(self, n_released: int, population: np.ndarray, project, context) -> float:
+    def _components(self, records: np.ndarray, context: Context) -> Projection:
+        if (records == records[0]).all():
+            raise NotApplicable(
+                "domias compares densities and needs records that differ. All released and "
+                "auxiliary records are equal."
+            )
+        seed = context.derive("components") % 2**32
+        return density.whitened_components(records, self.components, seed)
+
+    def _estimator(
+        self, n_released: int, population: np.ndarray, project: Projection, context: Context
+    ) -> Callable[[np.ndarray, np.ndarray], np.ndarray]:
+        """Log density at the first argument's records, estimated from the second's."""
+        if self.density == "mixture":
+            seed = context.derive("mixture") % 2**32
+            return lambda at, of: density.mixture_log_density(at, of, self.mixture, seed)
+        if self.density == "neighbours":
+            return lambda at, of: density.neighbour_log_density(
+                at, of, self.neighbours, device=context.device
+            )
+        bandwidth = self._bandwidth(n_released, population, project, context)
+        return lambda at, of: density.kde_log_density(at, of, bandwidth, device=context.device)
+
+    def _bandwidth(
+        self, n_released: int, population: np.ndarray, project: Projection, context: Context
+    ) -> float:
         if isinstance(self.bandwidth, float):
             return self.bandwidth
         if self.bandwidth == "likelihood":
             rows = context.rng("bandwidth").permutation(len(population))[:_MOST_FOR_BANDWIDTH]
             distinct = np.unique(population[np.sort(rows)], axis=0)
             if len(distinct) > 2:
-                return _likelihood_bandwidth(project(distinct), context.device)
-        dimension = project(population[:1]).shape[1]
-        return n_released ** (-1 / (dimension + 4))
-
-
-def _whitened_components(records: np.ndarray, components: int, context: Context):
-    """A function that projects ``(n, D) float32`` to whitened components ``(n, d) float64``."""
-    from sklearn.decomposition import PCA
-
-    if (records == records[0]).all():
-        raise NotApplicable(
-            "domias compares densities and needs records that differ. All released and auxiliary "
-            "records are equal."
-        )
-    most = min(components, len(records) - 1, records.shape[1])
-    seed = context.derive("components") % 2**32
-    pca = PCA(most, svd_solver="randomized" if min(records.shape) > 4 * most else "full")
-    pca.set_params(random_state=seed).fit(records)
-    variance = pca.explained_variance_.astype(np.float64)
-    # Directions of rounding error alone would be blown up by whitening.
-    kept = variance > 1e-8 * variance[0]
-    axes = (pca.components_[kept] / np.sqrt(variance[kept])[:, None]).astype(np.float64)
-    offset = axes @ pca.mean_.astype(np.float64)
-    return lambda part: part @ axes.T - offset
-
-
-def _log_kde(queries: np.ndarray, gallery: np.ndarray, bandwidth: float, device: str) -> np.ndarray:
-    """Log density at ``(n, d)`` queries of Gaussian kernels at ``(g, d)`` records: ``(n,)``."""
-    import torch
-
-    block = max(1, _BLOCK_BYTES // (16 * len(gallery)))
-    kernels = torch.from_numpy(gallery).to(device)
-    parts = [
-        torch.logsumexp(_log_kernels(torch.from_numpy(part).to(device), kernels, bandwidth), 1)
-        for part in np.array_split(queries, -(-len(queries) // block))
-    ]
-    return (torch.cat(parts) - log(len(gallery))).cpu().numpy()
-
-
-def _log_kernels(queries: torch.Tensor, kernels: torch.Tensor, bandwidth: float) -> torch.Tensor:
-    import torch
-
-    squares = torch.cdist(queries, kernels).square()
-    return squares.mul_(-0.5 / bandwidth**2).sub_(_log_volume(kernels.shape[1], bandwidth))
-
-
-def _log_volume(dimension: int, bandwidth: float) -> float:
-    return dimension * (log(bandwidth) + 0.5 * log(2 * pi))
-
-
-def _likelihood_bandwidth(records: np.ndarray, device: str) -> float:
-    """The bandwidth in [0.02, 3] with the highest leave-one-out likelihood of ``(n, d)`` records."""
-    import torch
-    from scipy.optimize import minimize_scalar
-
-    points = torch.from_numpy(records).to(device)
-    squares = torch.cdist(points, points).square().fill_diagonal_(torch.inf)
-
-    def loss(log_bandwidth: float) -> float:
-        bandwidth = float(np.exp(log_bandwidth))
-        exponents = torch.logsumexp(squares * (-0.5 / bandwidth**2), 1)
-        return _log_volume(records.shape[1], bandwidth) - float(exponents.mean())
-
-    found = minimize_scalar(
-        loss, bounds=(log(0.02), log(3)), method="bounded", options={"xatol": 0.02}
-    )
-    return float(np.exp(found.x))
-
-
-def _gaussian_log_ratio(
-    queries: np.ndarray, release: np.ndarray, reference: np.ndarray
-) -> np.ndarray:
-    """Log ratio of a Gaussian fitted to the release to one fitted to the reference, ``(n,)``.
-
-    The release's covariance is shrunk towards the reference's with the weight of d + 2 records (the
-    mean of an inverse-Wishart prior), so that one released record is enough.
-    """
-    dimension = reference.shape[1]
-    base = np.cov(reference, rowvar=False).reshape(dimension, dimension)
-    base += 1e-6 * (1 + np.trace(base) / dimension) * np.eye(dimension)
-    own = np.cov(release, rowvar=False, bias=True).reshape(dimension, dimension)
-    n, prior = len(release), dimension + 2
-    shrunk = (n * own + prior * base) / (n + prior)
-    return _log_normal(queries, release.mean(0), shrunk) - _log_normal(
-        queries, reference.mean(0), base
-    )
-
-
-def _log_normal(queries: np.ndarray, mean: np.ndarray, covariance: np.ndarray) -> np.ndarray:
-    from scipy.stats import multivariate_normal
-
-    return np.atleast_1d(multivariate_normal(mean, covariance).logpdf(queries))
+                return density.likelihood_bandwidth(project(distinct), device=context.device)
+        return density.scott_bandwidth(n_released, project(population[:1]).shape[1])

@@ -7,7 +7,7 @@ from sklearn.decomposition import PCA
 from sklearn.metrics import roc_auc_score
 from sklearn.neighbors import KernelDensity
 
-from attacks.domias import DOMIAS, _likelihood_bandwidth, _log_kde
+from attacks.domias import DOMIAS
 from attacks.nearest_distance import NearestDistance
 from benchmark.contracts import Access, Context, NotApplicable, Records, View
 
@@ -20,28 +20,6 @@ def _records(rows):
 def _run(attack, release, candidates, auxiliary, seed=0):
     view = View(access=Access.RECORDS, records=_records(release))
     return attack.run(view, _records(candidates), _records(auxiliary), Context(seed=seed)).values
-
-
-def test_log_density_is_that_of_scikit_learn():
-    rng = np.random.default_rng(0)
-    gallery, queries = rng.standard_normal((70, 3)), 3 * rng.standard_normal((40, 3))
-    reference = KernelDensity(bandwidth=0.3, rtol=1e-10).fit(gallery).score_samples(queries)
-    np.testing.assert_allclose(_log_kde(queries, gallery, 0.3, "cpu"), reference, rtol=1e-8)
-
-
-def test_the_bandwidth_maximises_the_leave_one_out_likelihood():
-    points = np.random.default_rng(1).standard_normal((30, 2))
-    grid = np.geomspace(0.1, 1, 40)
-
-    def likelihood(bandwidth):
-        kernels = KernelDensity(bandwidth=bandwidth)
-        left_out = [
-            kernels.fit(np.delete(points, i, axis=0)).score(points[i : i + 1]) for i in range(30)
-        ]
-        return np.mean(left_out)
-
-    best = grid[np.argmax([likelihood(bandwidth) for bandwidth in grid])]
-    assert _likelihood_bandwidth(points, "cpu") == pytest.approx(best, rel=0.06)
 
 
 def test_scores_are_the_ratio_of_scikit_learns_densities_on_its_components():
@@ -86,6 +64,39 @@ def test_other_bandwidths_tell_members_too(rounds, bandwidth):
     assert np.mean([game.auc(attack, game.members) for game in rounds[:3]]) >= 0.8
 
 
+PARAMETRIC = [
+    DOMIAS(density="gaussian"),
+    DOMIAS(density="gaussian", components=4),
+    DOMIAS(density="mixture"),
+    DOMIAS(density="mixture", mixture=3),
+    DOMIAS(density="neighbours", neighbours=2),
+    DOMIAS(density="neighbours", neighbours=5),
+]
+
+
+@pytest.mark.parametrize("attack", PARAMETRIC, ids=repr)
+def test_densities_that_see_no_copies_leak_as_theory_says(attack, play):
+    (control,) = attack.positive_controls()
+    assert control.dataset == "gaussian"
+    rng = np.random.default_rng(7)
+    aucs = []
+    for seed in range(4):
+        pool = _records(rng.standard_normal((control.dataset_parameters["records"], 16)))
+        game = play(pool, seed, n_candidates=control.candidates, n_fresh=2)
+        aucs.append(game.auc(attack, game.members))
+    theory = 2 * control.at_least - 0.5  # the control asks for half of it above chance
+    error = 0.5 / np.sqrt(3 * len(aucs) * control.candidates / 2)
+    assert abs(np.mean(aucs) - theory) < 4 * error + 0.03  # 0.03: the theory is of first order
+
+
+def test_the_nearest_neighbours_density_finds_copies(rounds):
+    attack = DOMIAS(density="neighbours")
+    (control,) = attack.positive_controls()
+    assert control.dataset is None
+    for game in rounds[:3]:
+        assert game.auc(attack, game.members) >= max(control.at_least, 0.99)
+
+
 def test_discounts_what_is_dense_in_the_population_anyway():
     # Two clusters, one far denser, and a release without a trace of the candidates. Distance ranks
     # every candidate of the dense cluster higher; the ratio of densities hardly does.
@@ -102,13 +113,13 @@ def test_discounts_what_is_dense_in_the_population_anyway():
     assert abs(by_ratio - 0.5) < 0.15
 
 
-@pytest.mark.parametrize("density", ["kde", "gaussian"])
+@pytest.mark.parametrize("density", ["kde", "gaussian", "mixture", "neighbours"])
 def test_is_at_chance_on_fresh_records(rounds, assert_at_chance, density):
     aucs = [game.auc(DOMIAS(density=density), game.fresh) for game in rounds]
     assert_at_chance(aucs, [game.coins for game in rounds])
 
 
-@pytest.mark.parametrize("density", ["kde", "gaussian"])
+@pytest.mark.parametrize("density", ["kde", "gaussian", "mixture", "neighbours"])
 @pytest.mark.parametrize("n_released", [1, 2])
 def test_a_release_of_one_or_two_records_is_scored(digits, density, n_released):
     auxiliary, candidates = digits.data[:500], digits.data[500:800]
@@ -132,7 +143,7 @@ def test_scores_stay_finite_in_thousands_of_dimensions_and_far_away():
     rng = np.random.default_rng(5)
     auxiliary, release = rng.standard_normal((200, 4000)), rng.standard_normal((100, 4000))
     candidates = np.concatenate([rng.standard_normal((20, 4000)), np.full((1, 4000), 1e4)])
-    for density in ("kde", "gaussian"):
+    for density in ("kde", "gaussian", "mixture", "neighbours"):
         values = _run(DOMIAS(density=density), release, candidates, auxiliary)
         assert np.isfinite(values).all()
 
@@ -161,7 +172,14 @@ def test_records_without_differences_are_not_applicable():
 
 @pytest.mark.parametrize(
     "parameters",
-    [{"components": 0}, {"bandwidth": 0.0}, {"bandwidth": "wide"}, {"density": "flow"}],
+    [
+        {"components": 0},
+        {"bandwidth": 0.0},
+        {"bandwidth": "wide"},
+        {"density": "flow"},
+        {"neighbours": 0},
+        {"mixture": 0},
+    ],
 )
 def test_wrong_parameters_are_refused(parameters):
     with pytest.raises(ValidationError, match=next(iter(parameters))):
