@@ -39,6 +39,8 @@ def build(make: Callable[[], Network], generator: torch.Generator, device: str) 
 def initialise_(module: Network, generator: torch.Generator) -> Network:
     """Fill linear layers and convolutions in place as torch does: U(−1/√fan_in, 1/√fan_in).
 
+    Batch normalisation of images starts as the identity, with running mean 0 and variance 1.
+
     Raises
     ------
     TypeError
@@ -50,9 +52,12 @@ def initialise_(module: Network, generator: torch.Generator) -> Network:
             with torch.no_grad():
                 for parameter in layer.parameters(recurse=False):
                     parameter.uniform_(-bound, bound, generator=generator)
+        elif isinstance(layer, nn.BatchNorm2d):
+            layer.reset_parameters()
         elif next(layer.parameters(recurse=False), None) is not None:
             raise TypeError(
-                f"can initialise nn.Linear and nn.Conv2d only. Got {type(layer).__name__} instead."
+                "can initialise nn.Linear, nn.Conv2d and nn.BatchNorm2d only. "
+                f"Got {type(layer).__name__} instead."
             )
     return module
 
