@@ -696,10 +696,16 @@ class Scores:
 
     ``values``: ``(m,) float64``, finite. ``decisions``: ``(m,) bool``, made without knowing the coins (a threshold
     fixed on auxiliary data). ``notes``: the attack's own figures, kept beside its answer and never judged.
+
+    ``copies``: ``(n_released,) int64``, for each released record the row of the candidate that it is taken for a copy
+    of, −1 for none; ``copy_distances``: ``(n_released,) float64``, finite, how far it is from the nearest candidate.
+    The referee counts the copies of members and of non-members and lists the nearest pairs.
     """
 
     values: np.ndarray
     decisions: np.ndarray | None = None
+    copies: np.ndarray | None = None
+    copy_distances: np.ndarray | None = None
     notes: Mapping[str, float | int | str] = field(default_factory=dict)
 
 

@@ -13,6 +13,7 @@ from scipy.special import ndtri
 
 from benchmark import game as referee
 from benchmark.contracts import LeakboardError
+from benchmark.copies import copies_of, copy_figures
 from benchmark.plan import Cell
 from benchmark.statistics import (
     Estimate,
@@ -107,6 +108,8 @@ class Trial:
         Whether any of the unit's candidates was called a member.
     linked : ndarray of shape (n_member_units,), bool, optional
         Whether each member unit's probe was linked to its own release.
+    copies : ndarray of shape (n_released,), int8, optional
+        Whose copy each released record is said to be: 1 of a member, 0 of a non-member, −1 of nobody.
     units : Units, optional
         Who the units are, where subgroups are asked for.
     unit_size : int
@@ -117,6 +120,7 @@ class Trial:
     scores: np.ndarray | None = None
     decisions: np.ndarray | None = None
     linked: np.ndarray | None = None
+    copies: np.ndarray | None = None
     units: Units | None = None
     unit_size: int = 1
 
@@ -156,12 +160,22 @@ def load_trial(store: Store, cell: Cell, release: str = "") -> Trial | None:
     decisions = None
     if "decisions" in arrays:
         decisions = referee.unit_means(arrays["decisions"].astype(np.float64), units) > 0
+    said = _load_copies(store, cell, record.artifacts, member)
     coins = member[first]
     if cell.access == "none":
         told = store.arrays(cell.game, "gate")["known_coins"]
         hidden = np.isnan(told[first])
         return Trial(coins=coins[hidden], scores=scores[hidden])
-    return Trial(coins=coins, scores=scores, decisions=decisions, unit_size=size)
+    return Trial(coins=coins, scores=scores, decisions=decisions, copies=said, unit_size=size)
+
+
+def _load_copies(
+    store: Store, cell: Cell, artifacts: Mapping[str, str], member: np.ndarray
+) -> np.ndarray | None:
+    """Whose copies an attack takes the released records for; None where it does not say."""
+    if "copies.npz" not in artifacts:
+        return None
+    return copies_of(store.arrays(cell.key, "copies")["candidates"], member)
 
 
 def exact(value: float, method: str, reason: str = "") -> Estimate:
@@ -239,6 +253,8 @@ def _rates(trial: Trial, confidence: float) -> dict[str, Estimate]:
         for name, side in (("members", trial.coins), ("nonmembers", ~trial.coins)):
             hits = int(trial.decisions[side].sum())
             figures[f"flag_rate_{name}"] = proportion(hits, int(side.sum()), confidence)
+    if trial.copies is not None:
+        figures |= copy_figures(trial.copies, confidence)
     if trial.linked is not None:
         hits = int(trial.linked.sum())
         figures["reidentification_rate"] = proportion(hits, len(trial.linked), confidence)

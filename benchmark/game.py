@@ -227,6 +227,8 @@ def check_answer(answer: object, m: int, n_released: int) -> Scores | Links | Re
             )
         if answer.decisions is not None:
             _expect_vector("scores.decisions", answer.decisions, m, np.bool_)
+        if answer.copies is not None or answer.copy_distances is not None:
+            _check_copies(answer.copies, answer.copy_distances, m, n_released)
     elif isinstance(answer, Links):
         _expect_vector("links.released", answer.released, m, np.integer)
         if answer.released.min() < 0 or answer.released.max() >= n_released:
@@ -239,6 +241,28 @@ def check_answer(answer: object, m: int, n_released: int) -> Scores | Links | Re
             f"an attack must return Scores, Links or Reconstructions. Got {type(answer).__name__} instead."
         )
     return answer
+
+
+def _check_copies(copies: object, distances: object, m: int, n_released: int) -> None:
+    for name, array, kind in (
+        ("copies", copies, np.integer),
+        ("copy_distances", distances, np.floating),
+    ):
+        if (
+            not isinstance(array, np.ndarray)
+            or array.shape != (n_released,)
+            or not np.issubdtype(array.dtype, kind)
+        ):
+            raise InvalidAnswer(
+                f"scores.{name} must be {kind.__name__} of shape ({n_released},), one per released record, "
+                "and copies and copy_distances come together."
+            )
+        if name == "copies" and (array.min() < -1 or array.max() >= m):
+            raise InvalidAnswer(
+                f"scores.copies must be rows of the candidates, in 0 … {m - 1}, or −1 for none."
+            )
+        if not np.isfinite(array).all():
+            raise InvalidAnswer(f"scores.{name} must be finite.")
 
 
 def _expect_vector(name: str, array: object, m: int, kind: type) -> None:

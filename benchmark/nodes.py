@@ -509,7 +509,13 @@ def _answer_arrays(
         scores = {"values": answer.values.astype(np.float64)}
         if answer.decisions is not None:
             scores["decisions"] = answer.decisions
-        return {"scores": scores}
+        if answer.copies is None or answer.copy_distances is None:
+            return {"scores": scores}
+        copies = {
+            "candidates": answer.copies.astype(np.int64),
+            "distances": answer.copy_distances.astype(np.float64),
+        }
+        return {"scores": scores, "copies": copies}
     if isinstance(answer, Links):
         return {"links": {"released": answer.released.astype(np.int64)}}
     values = reconstruction_scores(answer.records, candidates, auxiliary)

@@ -15,6 +15,7 @@ import pandas as pd
 
 from benchmark.contracts import Access
 from benchmark.controls import Run, Verdict, judge, void_reasons
+from benchmark.copies import PAIR_COLUMNS, worst_pairs
 from benchmark.exposure import (
     EXPOSED_COLUMNS,
     SUBGROUP_METRICS,
@@ -104,7 +105,7 @@ VIOLATION_ERROR = 0.05
 """Chance, at most, that a sound guarantee is called violated anywhere in a run's row (Bonferroni)."""
 
 _SHARES = (
-    *("auc", "tpr@", "advantage", "flag_rate", "reidentification_rate", "p_value"),
+    *("auc", "tpr@", "advantage", "flag_rate", "copy_rate", "reidentification_rate", "p_value"),
     *("accuracy", "balanced_accuracy", "macro_auroc"),
 )
 
@@ -122,7 +123,8 @@ class Results:
     """What a run's scores come to.
 
     ``frame``: the tidy table; ``curves``: ROC points; ``verdicts``: the controls; ``exposed``: how exposed each record
-    is to each attack; ``exposures``: what the board says of it, for each method under its worst attack.
+    is to each attack; ``exposures``: what the board says of it, for each method under its worst attack; ``pairs``: the
+    released records nearest to candidates, of the attacks that name them.
     """
 
     frame: pd.DataFrame
@@ -130,6 +132,7 @@ class Results:
     verdicts: list[Verdict]
     exposed: pd.DataFrame
     exposures: list[dict[str, Any]]
+    pairs: pd.DataFrame
 
 
 def _notes(record: Record) -> dict[str, Estimate]:
@@ -189,13 +192,13 @@ def collect(
     collector.pareto()
     frame = pd.DataFrame(collector.rows, columns=list(COLUMNS)).astype(dict(COLUMNS))
     curves = _curves(collector.places, collector.runs, collector.strongest, confidence)
-    exposed = [pd.DataFrame(columns=list(EXPOSED_COLUMNS)), *collector.exposed]
     return Results(
         frame=frame,
         curves=curves,
         verdicts=collector.verdicts,
-        exposed=pd.concat(exposed[1:] or exposed, ignore_index=True),
+        exposed=_joined(collector.exposed, EXPOSED_COLUMNS),
         exposures=collector.exposures,
+        pairs=_joined(collector.pairs, PAIR_COLUMNS),
     )
 
 
@@ -223,6 +226,7 @@ class _Collector:
     )
     exposed: list[pd.DataFrame] = field(default_factory=list)
     exposures: list[dict[str, Any]] = field(default_factory=list)
+    pairs: list[pd.DataFrame] = field(default_factory=list)
     voided: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -359,6 +363,9 @@ class _Collector:
         """The trial of a finished cell; with its units where exposure is of interest."""
         trial = load_trial(self.store, cell)
         method = cell.method
+        if trial is not None and trial.copies is not None:
+            source = self.plan.nodes[cell.key].needs[0]
+            self.pairs.append(worst_pairs(self.store, cell, source))
         if trial is None or trial.scores is None or method is None or _is_control(method):
             return trial
         source = self.plan.nodes[cell.key].needs[0]
@@ -743,6 +750,12 @@ class _Collector:
 
 
 # ---------------------------------------------------------------- pure helpers
+
+
+def _joined(parts: Sequence[pd.DataFrame], columns: Sequence[str]) -> pd.DataFrame:
+    """One table of all parts that have rows; an empty one with these columns where none has."""
+    known = [part for part in parts if len(part)]
+    return pd.concat(known, ignore_index=True) if known else pd.DataFrame(columns=list(columns))
 
 
 def _grouped(cells: Iterable[Cell]) -> list[list[Cell]]:

@@ -7,6 +7,7 @@ A run folder::
     results.parquet     the tidy table of all figures
     curves.parquet      the ROC points
     exposed.parquet     how exposed each record is to each attack
+    pairs.parquet       released records nearest to candidates, of the attacks that look for copies
     claims.parquet      what the suite's claims came to
     site/               the board
 """
@@ -236,9 +237,10 @@ def run_statuses(run: OpenRun, records: Mapping[str, Record]) -> list[tuple[Any,
 
 
 def write_results(run: OpenRun, records: Mapping[str, Record]) -> Results:
-    """Compute all figures and write ``results.parquet``, ``curves.parquet`` and ``exposed.parquet``."""
+    """Compute all figures and write the tables: results, curves, exposed and pairs."""
     results = collect(run.plan, run.store, records, run.suite.confidence)
-    tables = {"results": results.frame, "curves": results.curves, "exposed": results.exposed}
+    tables = {"results": results.frame, "curves": results.curves}
+    tables |= {"exposed": results.exposed, "pairs": results.pairs}
     for name, frame in tables.items():
         temporary = run.root / f".{name}.{os.getpid()}.parquet"
         frame.to_parquet(temporary, index=False)

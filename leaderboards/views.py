@@ -52,6 +52,8 @@ METRIC_NAMES = {
     "reidentification_bound": "Re-identification bound",
     "flag_rate_members": "Members flagged",
     "flag_rate_nonmembers": "Non-members flagged",
+    "copy_rate_members": "Released copies of members",
+    "copy_rate_nonmembers": "Released copies of non-members",
 }
 
 

@@ -1,0 +1,103 @@
+"""Copies: released records that an attack takes for one of the candidates, counted by whom they are copies of.
+
+The attack says of every released record whether it is a near duplicate of a candidate, and of which; the referee, who
+knows the coins, counts the copies of members and of non-members. Where nothing leaks the two are equally likely, so
+that the one is read against the other.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+import pandas as pd
+
+from benchmark.plan import Cell
+from benchmark.statistics import Estimate, proportion
+from benchmark.store import Store
+
+__all__ = ["PAIR_COLUMNS", "copies_of", "copy_figures", "worst_pairs"]
+
+PAIR_COLUMNS = (
+    *("dataset", "features", "method", "method_params", "attack", "attack_params", "seed"),
+    *("released", "row", "label", "member", "distance"),
+)
+"""Columns of ``pairs.parquet``: a released record (row of the stored release), the candidate that it is nearest to (row
+of the pool) with its label, whether that is a member, and their distance in units of the attack's threshold."""
+
+WORST_PAIRS = 20
+"""Pairs kept of each attack on each release."""
+
+
+def copies_of(candidates: np.ndarray, coins: np.ndarray) -> np.ndarray:
+    """Whose copy each released record is: 1 of a member, 0 of a non-member, −1 of nobody.
+
+    Parameters
+    ----------
+    candidates : ndarray of shape (n_released,), int64
+        Row of the candidate that each released record is a copy of; −1 for none.
+    coins : ndarray of shape (m,), bool
+        Of each candidate.
+
+    Returns
+    -------
+    ndarray of shape (n_released,), int8
+
+    Examples
+    --------
+    >>> copies_of(np.array([2, -1, 0]), np.array([False, True, True])).tolist()
+    [1, -1, 0]
+    """
+    return np.where(candidates < 0, -1, coins[candidates]).astype(np.int8)
+
+
+def copy_figures(copies: np.ndarray, confidence: float) -> dict[str, Estimate]:
+    """Shares of the released records that are copies of members, and of non-members."""
+    return {
+        "copy_rate_members": proportion(int((copies == 1).sum()), len(copies), confidence),
+        "copy_rate_nonmembers": proportion(int((copies == 0).sum()), len(copies), confidence),
+    }
+
+
+def worst_pairs(store: Store, cell: Cell, source: str) -> pd.DataFrame:
+    """The copies that are nearest to their candidates; empty where the attack names none.
+
+    Parameters
+    ----------
+    store : Store
+    cell : Cell
+        A finished attack.
+    source : str
+        Key of the node with the pool.
+    """
+    record = store.read(cell.key)
+    if record is None or "copies.npz" not in record.artifacts:
+        return pd.DataFrame(columns=list(PAIR_COLUMNS))
+    copies = store.arrays(cell.key, "copies")
+    found = np.flatnonzero(copies["candidates"] >= 0)
+    found = found[np.argsort(copies["distances"][found], kind="stable")][:WORST_PAIRS]
+    candidates = copies["candidates"][found]
+    rows = store.arrays(cell.game, "public")["candidates"][candidates]
+    return pd.DataFrame(
+        {
+            **_place(cell),
+            "released": found,
+            "row": rows,
+            "label": store.arrays(source, "pool")["labels"][rows],
+            "member": store.arrays(cell.game, "secret")["coins"][candidates],
+            "distance": copies["distances"][found],
+        }
+    )[list(PAIR_COLUMNS)]
+
+
+def _place(cell: Cell) -> Mapping[str, str | int]:
+    assert cell.method is not None and cell.attack is not None
+    return {
+        "dataset": cell.dataset,
+        "features": cell.features,
+        "method": cell.method.name,
+        "method_params": cell.method.parameters_text,
+        "attack": cell.attack.name,
+        "attack_params": cell.attack.parameters_text,
+        "seed": cell.seed,
+    }
