@@ -15,6 +15,7 @@ from benchmark import game as referee
 from benchmark.contracts import LeakboardError
 from benchmark.copies import copies_of, copy_figures
 from benchmark.plan import Cell
+from benchmark.reconstructions import Reconstructed, nearest_on_each_side, reconstruction_figures
 from benchmark.statistics import (
     Estimate,
     RocBand,
@@ -114,6 +115,8 @@ class Trial:
         Who the units are, where subgroups are asked for.
     unit_size : int
         Most records that one coin decides about.
+    reconstructed : Reconstructed, optional
+        How good the attack's reconstructions are, where it answered with records.
     """
 
     coins: np.ndarray
@@ -123,6 +126,7 @@ class Trial:
     copies: np.ndarray | None = None
     units: Units | None = None
     unit_size: int = 1
+    reconstructed: Reconstructed | None = None
 
     @cached_property
     def area(self) -> tuple[float, float]:
@@ -166,7 +170,26 @@ def load_trial(store: Store, cell: Cell, release: str = "") -> Trial | None:
         told = store.arrays(cell.game, "gate")["known_coins"]
         hidden = np.isnan(told[first])
         return Trial(coins=coins[hidden], scores=scores[hidden])
-    return Trial(coins=coins, scores=scores, decisions=decisions, copies=said, unit_size=size)
+    made = _load_reconstructed(store, cell, record.artifacts, member)
+    return Trial(
+        coins=coins,
+        scores=scores,
+        decisions=decisions,
+        copies=said,
+        unit_size=size,
+        reconstructed=made,
+    )
+
+
+def _load_reconstructed(
+    store: Store, cell: Cell, artifacts: Mapping[str, str], member: np.ndarray
+) -> Reconstructed | None:
+    """What an attack's node measured of its reconstructions, told apart by the coins."""
+    if "nearness.npz" not in artifacts:
+        return None
+    faithful = store.arrays(cell.key, "fidelity") if "fidelity.npz" in artifacts else {}
+    sides = nearest_on_each_side(store.arrays(cell.key, "nearness"), member)
+    return Reconstructed(fidelity=faithful, sides=sides)
 
 
 def _load_copies(
@@ -247,7 +270,7 @@ def trial_figures(trial: Trial, confidence: float) -> dict[str, Estimate]:
 
 
 def _rates(trial: Trial, confidence: float) -> dict[str, Estimate]:
-    """Figures of decisions and links, by metric."""
+    """Figures of decisions, links and reconstructions, by metric."""
     figures: dict[str, Estimate] = {}
     if trial.decisions is not None:
         for name, side in (("members", trial.coins), ("nonmembers", ~trial.coins)):
@@ -258,6 +281,8 @@ def _rates(trial: Trial, confidence: float) -> dict[str, Estimate]:
     if trial.linked is not None:
         hits = int(trial.linked.sum())
         figures["reidentification_rate"] = proportion(hits, len(trial.linked), confidence)
+    if trial.reconstructed is not None:
+        figures |= reconstruction_figures(trial.reconstructed, confidence)
     return figures
 
 

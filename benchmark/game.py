@@ -236,6 +236,8 @@ def check_answer(answer: object, m: int, n_released: int) -> Scores | Links | Re
     elif isinstance(answer, Reconstructions):
         if len(answer.records) == 0:
             raise InvalidAnswer("reconstructions must hold at least one record. Got none.")
+        if answer.targets is not None:
+            _check_targets(answer.targets, len(answer.records), n_released)
     else:
         raise InvalidAnswer(
             f"an attack must return Scores, Links or Reconstructions. Got {type(answer).__name__} instead."
@@ -263,6 +265,20 @@ def _check_copies(copies: object, distances: object, m: int, n_released: int) ->
             )
         if not np.isfinite(array).all():
             raise InvalidAnswer(f"scores.{name} must be finite.")
+
+
+def _check_targets(targets: object, n: int, n_released: int) -> None:
+    if (
+        not isinstance(targets, np.ndarray)
+        or targets.dtype != np.int64
+        or targets.shape != (n,)
+        or targets.min() < -1
+        or targets.max() >= n_released
+    ):
+        raise InvalidAnswer(
+            f"reconstructions.targets must be int64 of shape ({n},), rows of the release in 0 … {n_released - 1} "
+            "or −1 for none."
+        )
 
 
 def _expect_vector(name: str, array: object, m: int, kind: type) -> None:

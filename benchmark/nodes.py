@@ -47,6 +47,7 @@ from benchmark.game import (
     subset_rows,
 )
 from benchmark.node import Node, Outcome
+from benchmark.reconstructions import candidate_nearness, fidelity
 from benchmark.registry import default_registry
 from benchmark.store import Store
 from benchmark.suite import GameRules
@@ -498,12 +499,15 @@ def _attack(node: Node, store: Store, context: Context) -> Outcome:
             "answer": type(answer).__name__,
             "notes": {k: _plain(v) for k, v in getattr(answer, "notes", {}).items()},
         },
-        arrays=_answer_arrays(answer, candidates, auxiliary),
+        arrays=_answer_arrays(answer, candidates, auxiliary, view.records),
     )
 
 
 def _answer_arrays(
-    answer: Scores | Links | Any, candidates: Records, auxiliary: Records
+    answer: Scores | Links | Any,
+    candidates: Records,
+    auxiliary: Records,
+    released: Records | None,
 ) -> dict[str, dict[str, np.ndarray]]:
     if isinstance(answer, Scores):
         scores = {"values": answer.values.astype(np.float64)}
@@ -518,8 +522,16 @@ def _answer_arrays(
         return {"scores": scores, "copies": copies}
     if isinstance(answer, Links):
         return {"links": {"released": answer.released.astype(np.int64)}}
-    values = reconstruction_scores(answer.records, candidates, auxiliary)
-    return {"scores": {"values": values}, "reconstructions": records_arrays(answer.records)}
+    made = answer.records
+    arrays = {
+        "scores": {"values": reconstruction_scores(made, candidates, auxiliary)},
+        "reconstructions": records_arrays(made),
+        "nearness": candidate_nearness(made, candidates, auxiliary),
+    }
+    if answer.targets is not None and released is not None:
+        arrays["reconstructions"] |= {"targets": answer.targets}
+        arrays["fidelity"] = fidelity(made, answer.targets, released, auxiliary)
+    return arrays
 
 
 def _view(node: Node, store: Store, context: Context, fit: str, game: str) -> View:

@@ -106,6 +106,7 @@ VIOLATION_ERROR = 0.05
 
 _SHARES = (
     *("auc", "tpr@", "advantage", "flag_rate", "copy_rate", "reidentification_rate", "p_value"),
+    "recovered_share",
     *("accuracy", "balanced_accuracy", "macro_auroc"),
 )
 
