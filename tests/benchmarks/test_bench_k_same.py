@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from scipy.spatial.distance import cdist
 
-from methods.k_same import BLOCK, farthest_groups, mdav_groups, swap_groups
+from benchmark.learning.grouping import BLOCK, farthest_groups, mdav_groups, swap_groups
 
 K, D = 5, 768
 

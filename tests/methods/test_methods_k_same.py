@@ -10,8 +10,9 @@ from scipy.spatial.distance import cdist
 from sklearn.datasets import load_digits
 
 from benchmark.contracts import Context, KAnonymity, NotApplicable, Records
-from methods import k_same
-from methods.k_same import Eigenspace, KSame, farthest_groups, mdav_groups, swap_groups
+from benchmark.learning import grouping
+from benchmark.learning.grouping import farthest_groups, mdav_groups, swap_groups
+from methods.k_same import Eigenspace, KSame
 
 CONTEXT = Context(seed=1)
 
@@ -88,7 +89,7 @@ def test_rule_agrees_with_a_naive_reference(fast, naive, spread):
 def test_blocks_do_not_change_the_groups(monkeypatch, block):
     points = np.random.default_rng(5).standard_normal((700, 6)) ** 3
     expected = [group.tolist() for group in farthest_groups(points, 3)]
-    monkeypatch.setattr(k_same, "BLOCK", block)
+    monkeypatch.setattr(grouping, "BLOCK", block)
     assert [group.tolist() for group in farthest_groups(points, 3)] == expected
 
 
@@ -119,7 +120,7 @@ def best_swap(points, groups):
 def test_same_size_k_means_ends_where_no_swap_is_worth_it(monkeypatch, k):
     """With all groups in reach; MDAV's groups of the same points are no such optimum."""
     points = np.random.default_rng(7).standard_normal((33, 3)) + 50
-    monkeypatch.setattr(k_same, "NEAR", 100)
+    monkeypatch.setattr(grouping, "NEAR", 100)
     start, groups = mdav_groups(points, k), swap_groups(points, k)
     assert sorted(map(len, groups)) == sorted(map(len, start))
     assert best_swap(points, start) > 0.01
@@ -368,7 +369,7 @@ def test_a_rule_that_forms_a_small_group_is_stopped(monkeypatch):
     def split_too_far(points, k):
         return [np.arange(k - 1), np.arange(k - 1, len(points))]
 
-    monkeypatch.setitem(k_same.RULES, "farthest", split_too_far)
+    monkeypatch.setitem(grouping.RULES, "farthest", split_too_far)
     with pytest.raises(AssertionError, match="group of 4, below k = 5"):
         KSame(k=5).fit(records(20), CONTEXT)
 
