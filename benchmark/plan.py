@@ -485,6 +485,7 @@ class _Place:
     vectors: str
     game: str
     conditions: Mapping[str, tuple[str, int]] = field(default_factory=dict)
+    image_conditions: Mapping[str, tuple[str, int]] = field(default_factory=dict)
 
     def records(self, space: str) -> str:
         """Key of the node whose records are of this kind."""
@@ -589,7 +590,13 @@ class _Builder:
                 fit = self._add_fit(place, method)
                 self._add_attack(place, method, fit, attack)
             return
-        place = _Place(**{**place.__dict__, "conditions": self._conditions(place)})
+        place = _Place(
+            **{
+                **place.__dict__,
+                "conditions": self._conditions(place, "feature"),
+                "image_conditions": self._conditions(place, "image"),
+            }
+        )
         for attack in self.resolved.attacks:
             if _is_gate(attack):
                 self._add_attack(place, None, "", attack)
@@ -601,29 +608,41 @@ class _Builder:
             for utility in self.resolved.utilities:
                 self._add_utility(place, method, fit, utility)
 
-    def _conditions(self, place: _Place) -> dict[str, tuple[str, int]]:
-        """Nodes of the perturbed test sets, with the perturbation's label and severity."""
-        conditions = {}
+    def _conditions(self, place: _Place, space: Kind) -> dict[str, tuple[str, int]]:
+        """Nodes of the perturbed test sets in this space, with the perturbation's label and severity.
+
+        Images are perturbed as such, and then embedded where features are asked for.
+        """
+        conditions: dict[str, tuple[str, int]] = {}
+        if space == "image" and not self._image_utilities():
+            return conditions
         for perturbation in self.resolved.perturbations:
             if perturbation.plugin is None:
                 continue
             kind = perturbation.plugin.info.kind
-            if kind == "image" and place.dataset.kind != "image":
+            if "image" in (kind, space) and place.dataset.kind != "image":
+                continue
+            if kind == "feature" and space == "image":
                 continue
             plugins = {"perturbation": perturbation}
-            if kind == "image" and place.features.name != NATIVE:
+            if kind == "image" and space == "feature":
                 plugins["features"] = place.features
             needs = (place.images if kind == "image" else place.vectors, place.game)
             for severity in perturbation.severities:
                 key = self.plugin_node(
                     "perturb",
-                    f"{perturbation.label}, severity {severity}, on {place.text}",
+                    f"{perturbation.label}, severity {severity}, on {_where(place, space)}",
                     plugins,
                     {"severity": severity, "seed": place.seed},
                     needs,
                 )
                 conditions[key] = (perturbation.label, severity)
         return conditions
+
+    def _image_utilities(self) -> bool:
+        """Whether any utility is to work on images."""
+        plugins = [u for u in self.resolved.utilities if u.plugin is not None]
+        return any(_utility_space(utility) == "image" for utility in plugins)
 
     # -- cells
 
@@ -772,12 +791,12 @@ class _Builder:
             self._cell(place, "utility", status=status, reason=why, **common)
             return
         release_space = self.nodes[fit].spec["space"]
-        space = utility.space or ("feature" if "feature" in utility.plugin.info.kinds else "image")
+        space = _utility_space(utility)
         if space == "image" and release_space != "image":
             why = f"{utility.name} works on images; {method.label} releases features"
             self._cell(place, "utility", status="not applicable", reason=why, **common)
             return
-        conditions = dict(place.conditions) if space == "feature" else {}
+        conditions = dict(place.conditions if space == "feature" else place.image_conditions)
         key = self.plugin_node(
             "utility",
             f"{utility.label} of {method.label} on {place.text}",
@@ -813,6 +832,11 @@ def _where(place: _Place, space: str) -> str:
     if space == "image":
         return f"{place.dataset.label}/images, seed {place.seed}"
     return place.text
+
+
+def _utility_space(utility: ResolvedPlugin) -> Kind:
+    """Kind of records that a utility is to work on."""
+    return utility.space or ("feature" if "feature" in utility.plugin.info.kinds else "image")
 
 
 def _is_gate(attack: ResolvedPlugin) -> bool:

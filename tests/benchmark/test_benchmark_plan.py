@@ -198,6 +198,43 @@ def test_perturbed_test_sets_are_made_once_for_all_methods():
     assert sorted(cell.conditions.values()) == [("gaussian_noise", 1), ("gaussian_noise", 3)]
 
 
+def test_utilities_of_images_get_perturbed_images_that_are_not_embedded():
+    severities = {"severities": [1, 3]}
+    perturbations = [
+        {"name": "gaussian_noise", **severities},
+        {"name": "corruption", "params": {"family": "gaussian_noise"}, **severities},
+    ]
+    digits = {"name": "digits", "features": ["pixels", "efficientnet_lite0"]}
+    identity = {"name": "identity", "space": "image"}
+    plan = plan_of(
+        seeds=1,
+        datasets=[digits],
+        methods=[identity],
+        utilities=["linear_probe", {"name": "k_nn", "space": "image"}],
+        perturbations=perturbations,
+    )
+    corrupted = [("corruption(family=gaussian_noise)", s) for s in (1, 3)]
+    cells = [c for c in plan.cells if c.utility and c.method.space == "image" and c.key]
+    assert len(cells) == 4
+    for cell in cells:
+        given = {name for name, _ in cell.conditions.values()}
+        nodes = [plan.nodes[key] for key in cell.conditions]
+        if cell.utility.space == "image":
+            assert sorted(cell.conditions.values()) == corrupted, "noise on features has no images"
+            assert all("features" not in node.spec for node in nodes)
+        else:
+            assert given == {"gaussian_noise", corrupted[0][0]}
+            images = [n for n in nodes if n.spec["perturbation"]["name"] == "corruption"]
+            assert all(n.spec["features"]["name"] == cell.features for n in images)
+    # per severity: noise and corruption in two feature spaces, and corrupted images once for both
+    assert len(nodes_of(plan, "perturb")) == 2 * (2 + 2 + 1)
+
+
+def test_without_utilities_of_images_none_are_perturbed_as_such():
+    plan = plan_of(perturbations=[{"name": "corruption", "severities": [1]}], seeds=1)
+    assert all("features" in node.spec for node in nodes_of(plan, "perturb"))
+
+
 def test_downstream_finds_all_that_depends_on_a_node():
     plan = plan_of(attacks=["linkage"], utilities=[])
     fit = next(n for n in nodes_of(plan, "fit") if "k_same(k=2)" in n.label)
