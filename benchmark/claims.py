@@ -175,7 +175,7 @@ def _series(rows: pd.DataFrame, wanted: ClaimFigure) -> dict[Name, dict[int | No
         if name is not None:
             chosen = chosen[_named(chosen, column, name)]
     if wanted.perturbation is None:
-        chosen = chosen[chosen["severity"].eq(0)]
+        chosen = chosen[chosen["severity"].eq(0) & chosen["perturbation"].eq("")]
     else:
         labels = chosen["perturbation"]
         same = labels.eq(wanted.perturbation) | labels.str.startswith(f"{wanted.perturbation}(")

@@ -29,6 +29,7 @@ from benchmark.statistics import (
     expected_calibration_error,
     guess_counts,
     macro_auroc,
+    mean_balanced_error,
     one_run_ceiling,
     one_run_epsilon_from_scores,
     one_run_fdp_epsilon,
@@ -50,6 +51,7 @@ __all__ = [
     "ceiling",
     "control_figure",
     "exact",
+    "load_robustness",
     "load_trial",
     "load_utility",
     "mean_over_seeds",
@@ -397,3 +399,35 @@ def load_utility(store: Store, cell: Cell, confidence: float) -> dict[str, Mappi
             arrays["probabilities"], arrays["labels"], confidence
         )
     return figures
+
+
+def load_robustness(store: Store, cell: Cell, confidence: float) -> dict[str, dict[str, Estimate]]:
+    """Errors of a finished utility cell under perturbation; empty where it makes no predictions.
+
+    Returns
+    -------
+    dict
+        Perturbation's label → ``{"mean_balanced_error": …}``, the mean over its severities; under ``""`` the mean over
+        severities, then over perturbations, beside the clean ``balanced_error``. Without perturbations, the latter
+        alone.
+    """
+    record = store.read(cell.key)
+    if record is None or "clean.npz" not in record.artifacts:
+        return {}
+    clean = store.arrays(cell.key, "clean")
+    labels = clean["labels"]
+    found = {
+        "": {
+            "balanced_error": mean_balanced_error(
+                [clean["probabilities"]], labels, None, confidence
+            )
+        }
+    }
+    shown = [store.arrays(cell.key, key)["probabilities"] for key in cell.conditions]
+    names = [label for label, _ in cell.conditions.values()]
+    if shown:
+        found[""]["mean_balanced_error"] = mean_balanced_error(shown, labels, names, confidence)
+    for name in dict.fromkeys(names):
+        own = [p for p, n in zip(shown, names, strict=True) if n == name]
+        found[name] = {"mean_balanced_error": mean_balanced_error(own, labels, None, confidence)}
+    return found

@@ -30,6 +30,7 @@ from benchmark.figures import (
     BOUNDS,
     Trial,
     exact,
+    load_robustness,
     load_trial,
     load_utility,
     mean_over_seeds,
@@ -109,6 +110,9 @@ _SHARES = (
     "recovered_share",
     *("accuracy", "balanced_accuracy", "macro_auroc"),
 )
+
+_ERRORS = ("balanced_error", "mean_balanced_error")
+"""Shares of which no ratio to training on the real members is taken: it divides by a number near 0."""
 
 _WORST_METRICS = ("auc", "tpr@0.1", "tpr@0.01", "tpr@0.001", *BOUNDS)
 
@@ -630,12 +634,19 @@ class _Collector:
             self._utility_rows(cells, figures, reference)
 
     def _utility(self, cell: Cell) -> dict[tuple[str, int], dict[str, Estimate]]:
-        """(perturbation, severity) → metric → estimate; empty where the cell has no figures."""
+        """(perturbation, severity) → metric → estimate; empty where the cell has no figures.
+
+        Severity 0 of a perturbation has the mean over its severities; of ``""``, the clean figures and the mean over
+        all perturbations.
+        """
         if cell_status(self.plan, self.records, cell)[0] != "ok":
             return {}
         names = {"clean": ("", 0), **cell.conditions}
         found = load_utility(self.store, cell, self.confidence)
-        return {names[condition]: dict(f) for condition, f in found.items()}
+        figures = {names[condition]: dict(f) for condition, f in found.items()}
+        for name, errors in load_robustness(self.store, cell, self.confidence).items():
+            figures.setdefault((name, 0), {}).update(errors)
+        return figures
 
     def _utility_rows(
         self,
@@ -783,7 +794,7 @@ def _void_reason(void: Mapping[tuple[str, str, str], str], run: Run) -> str:
 
 def is_share(metric: str) -> bool:
     """Whether a metric's range is 0 to 1. Figures of utilities may have any range, so shares are named."""
-    return metric.startswith(_SHARES)
+    return metric.startswith(_SHARES) or metric in _ERRORS
 
 
 def _with_relative(
@@ -793,7 +804,7 @@ def _with_relative(
     for metric, figure in metrics.items():
         yield metric, figure
         base = real.get(metric)
-        if base is not None and base.value > 0 and is_share(metric):
+        if base is not None and base.value > 0 and is_share(metric) and metric not in _ERRORS:
             yield (
                 f"relative_{metric}",
                 Estimate(

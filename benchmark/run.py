@@ -285,6 +285,7 @@ def board_info(run: OpenRun, records: Mapping[str, Record], results: Results) ->
         "methods": [_plugin_info(p) for p in resolved.methods],
         "attacks": [_plugin_info(p) for p in resolved.attacks],
         "utilities": [_plugin_info(p) for p in resolved.utilities],
+        "perturbations": [_perturbation_info(p) for p in resolved.perturbations],
         "controls": [
             {**asdict(v), "reason": "" if v.passed else v.reason} for v in results.verdicts
         ],
@@ -321,6 +322,13 @@ def _plugin_info(plugin: ResolvedPlugin) -> dict[str, Any]:
         "auxiliary": getattr(info, "auxiliary", ""),
         "shadows": shadows_of(plugin.plugin),
     }
+
+
+def _perturbation_info(perturbation: ResolvedPlugin) -> dict[str, Any]:
+    about = _plugin_info(perturbation)
+    if perturbation.plugin is not None:
+        about["n_severities"] = perturbation.plugin.info.severities
+    return about
 
 
 def _dataset_info(run: OpenRun, records: Mapping[str, Record], dataset: Any) -> dict[str, Any]:

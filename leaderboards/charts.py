@@ -81,6 +81,18 @@ class Line:
     high: np.ndarray
 
 
+@dataclass(frozen=True)
+class Curve:
+    """A row's figure at each severity of a perturbation, 0 for none, with its limits."""
+
+    name: str
+    style: Style
+    severity: np.ndarray
+    value: np.ndarray
+    low: np.ndarray
+    high: np.ndarray
+
+
 def glyph(style: Style) -> str:
     """A row's mark as a small SVG (markup, made of constants alone)."""
     look = (
@@ -125,9 +137,15 @@ def whisker(
 # ---------------------------------------------------------------- the plane
 
 
-def plane(points: Sequence[Point], x_title: str, y_title: str, chance: float | None = 0.5) -> str:
+def plane(
+    points: Sequence[Point],
+    x_title: str,
+    y_title: str,
+    chance: float | None = 0.5,
+    x_name: str = "utility",
+) -> str:
     """The utility–privacy plane: error bars, the Pareto front of the points marked so, and the line of chance."""
-    rows = [_plane_row(p) for p in points]
+    rows = [_plane_row(p, x_name) for p in points]
     more = [] if chance is None else [chance]
     x_domain = _domain([row[name] for row in rows for name in ("x", "lx", "hx")])
     y_domain = _domain([row[name] for row in rows for name in ("y", "ly", "hy")] + more)
@@ -165,10 +183,10 @@ def plane(points: Sequence[Point], x_title: str, y_title: str, chance: float | N
     return _draw(layers)
 
 
-def _plane_row(p: Point) -> dict[str, Any]:
+def _plane_row(p: Point, x_name: str) -> dict[str, Any]:
     (x, lx, hx), (y, ly, hy) = (_filled(*p.x), _filled(*p.y))
     text = (
-        f"{p.name}: utility {x:.3g} [{lx:.3g}, {hx:.3g}], worst case {y:.3g} [{ly:.3g}, {hy:.3g}]"
+        f"{p.name}: {x_name} {x:.3g} [{lx:.3g}, {hx:.3g}], worst case {y:.3g} [{ly:.3g}, {hy:.3g}]"
     )
     fill = "var(--paper)" if p.style.control else p.style.colour
     look = {"colour": p.style.colour, "fill": fill, "shape": p.style.shape, "text": text}
@@ -311,6 +329,68 @@ def _roc_rows(line: Line, floor: float) -> list[dict]:
     ]
 
 
+# ---------------------------------------------------------------- severity curves
+
+SMALL = (250, 190)
+"""Width and height of one of many charts side by side."""
+
+
+def severity(curves: Sequence[Curve], y_title: str) -> str:
+    """A metric against the severity of a perturbation, with bands; clean at 0. Controls have no band."""
+    last = int(max(c.severity.max() for c in curves))
+    limits = [v for c in curves for part in (c.value, c.low, c.high) for v in part.tolist()]
+    scale = {"domain": _domain(limits), "nice": False}
+    steps = {"domain": [-0.15, last + 0.15], "nice": False}
+    axis = {
+        "values": list(range(last + 1)),
+        "labelExpr": "datum.value == 0 ? 'clean' : datum.value",
+    }
+
+    def x(field: str) -> dict:
+        return _channel(field, "Severity", steps, {**axis, "grid": False})
+
+    def y(field: str) -> dict:
+        return _channel(field, y_title, scale, {"tickCount": 5})
+
+    rows = [row for curve in curves for row in _curve_rows(curve)]
+    look = {"color": _as_is("colour"), "detail": {"field": "line", "type": "nominal"}}
+    marks = {
+        **{"fill": _as_is("fill"), "stroke": _as_is("colour"), "shape": _as_is("shape")},
+        "description": {"field": "text", "type": "nominal"},
+    }
+    bands = [row for row in rows if row["band"]]
+    area, line = {"type": "area", "opacity": 0.12}, {"type": "line", "strokeWidth": 2.25}
+    point = {"type": "point", "size": 45, "strokeWidth": 1.5, "opacity": 1}
+    return _draw(
+        [
+            _layer(area, bands, {"x": x("x"), "y": y("low"), "y2": {"field": "high"}, **look}),
+            _layer(line, rows, {"x": x("x"), "y": y("y"), "strokeDash": _as_is("dash"), **look}),
+            _layer(point, rows, {"x": x("x"), "y": y("y"), **marks}),
+        ],
+        *SMALL,
+    )
+
+
+def _curve_rows(curve: Curve) -> list[dict]:
+    style = curve.style
+    look = {
+        "line": curve.name,
+        "colour": style.colour,
+        "fill": "var(--paper)" if style.control else style.colour,
+        "shape": style.shape,
+        "dash": list(style.dash) or [1, 0],
+        "band": not style.control,
+    }
+    found = []
+    columns = (curve.severity, curve.value, curve.low, curve.high)
+    for x, *figure in np.stack(columns, axis=1).tolist():
+        value, low, high = _filled(*figure)
+        where = f"severity {x:g}" if x else "clean"
+        text = f"{curve.name}: {where}, {value:.3g} [{low:.3g}, {high:.3g}]"
+        found.append({"x": x, "y": value, "low": low, "high": high, "text": text, **look})
+    return found
+
+
 # ---------------------------------------------------------------- drawing
 
 AXIS = {
@@ -334,15 +414,15 @@ def _layer(mark: dict, rows: list[dict], encoding: dict) -> dict:
     return {"mark": mark, "data": {"values": rows}, "encoding": encoding}
 
 
-def _draw(layers: list[dict]) -> str:
+def _draw(layers: list[dict], width: int = WIDTH, height: int = HEIGHT) -> str:
     """Vega-Lite in, SVG for the page out. (Altair would write the same specification, a hundred times slower.)"""
     import vl_convert
 
     spec = {
         "$schema": "https://vega.github.io/schema/vega-lite/v6.json",
         **{
-            "width": WIDTH,
-            "height": HEIGHT,
+            "width": width,
+            "height": height,
             "padding": 4,
             "background": "transparent",
             "layer": layers,
@@ -359,6 +439,8 @@ def _for_page(svg: str) -> str:
     )
     svg = re.sub(r' (?:role|aria-roledescription|aria-label|font-family|style)="[^"]*"', "", svg)
     svg = re.sub(r' (?:aria-hidden|pointer-events|opacity)="(?:true|none|1)"', "", svg)
+    svg = re.sub(r' class="mark-[^"]*"', "", svg)
+    svg = re.sub(r'<path class="(?:fore|back)ground" d="[^"]*"(?: display="none")?/>', "", svg)
     svg = re.sub(r' (?:d|transform|[xy]2?)="[^"]*"', _shortened, svg)
     return re.sub(
         r'<svg [^>]*?width="([\d.]+)" height="([\d.]+)"[^>]*>',

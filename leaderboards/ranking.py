@@ -36,6 +36,9 @@ UTILITY_METRICS = ("balanced_accuracy", "macro_auroc", "accuracy")
 
 TPR_METRIC = "tpr@0.01"
 
+CLEAN_ERROR, MEAN_ERROR = "balanced_error", "mean_balanced_error"
+"""Errors on clean test records, and on perturbed ones: the mean over severities, then over perturbations."""
+
 VERDICTS = {
     "violation": "a claim of the method is refuted: by an attack, or by its own parameters",
     "leak": "the interval of the worst case lies above chance (AUC 0.5): members can be told from non-members",
@@ -59,6 +62,9 @@ class Standing:
     utility_rank: tuple[int, int] | None = None
     verdict: str = "incomplete"
     pareto: bool = False
+    clean_error: Figure | None = None
+    robustness: Figure | None = None
+    robust_pareto: bool = False
 
     @property
     def pareto_frequency(self) -> float:
@@ -113,9 +119,13 @@ def missing_cells(group: Group, row: Row, access: str) -> list[str]:
         cell = row.attacks.get(column.key, Cell())
         found += _absences(variant(column.attack, _params_of_note(group, column)), cell)
     for utility, perturbation, severity in utility_columns(group):
+        if perturbation and not severity:  # a mean over severities
+            continue
         cell = row.utilities.get((utility, perturbation, severity), Cell())
         where = f" under {perturbation} {severity:g}" if perturbation else ""
-        found += _absences(utility + where, cell)
+        clean = row.utilities.get((utility, "", 0.0), Cell())
+        if not (perturbation and clean.problems):  # said once, of the clean records
+            found += _absences(utility + where, cell)
     return found
 
 
@@ -143,6 +153,8 @@ def standings(group: Group, access: str) -> list[Standing]:
         if chosen is not None:
             cell = row.utilities.get((chosen[0], "", 0.0))
             standing.utility = cell.figure(chosen[1]) if cell else None
+            standing.clean_error = cell.figure(CLEAN_ERROR) if cell else None
+            standing.robustness = cell.figure(MEAN_ERROR) if cell else None
         standing.unranked = _why_unranked(group, standing)
         standing.verdict = verdict(group, standing)
         found.append(standing)
@@ -197,6 +209,11 @@ def _give_ranks(ranked: list[Standing]) -> None:
     front = pareto_front([u.value for u in utilities], costs)
     for standing, best in zip(useful, front, strict=True):
         standing.pareto = bool(best)
+    robust = [(s, s.robustness.value) for s in ranked if s.robustness and s.robustness.known]
+    costs = [s.worst[PRIVACY_METRIC].value for s, _ in robust]
+    front = pareto_front([-error for _, error in robust], costs)
+    for (standing, _), best in zip(robust, front, strict=True):
+        standing.robust_pareto = bool(best)
 
 
 def _ends(span: Rank) -> tuple[int, int] | None:
@@ -235,7 +252,9 @@ def rank(results: pd.DataFrame, access: str | None = None) -> pd.DataFrame:
         ``privacy_rank`` and ``privacy_rank_to`` (likewise for utility) are the ends of the rank interval, missing
         where a row is not ranked; ``unranked`` says why. Figures come with ``_low`` and ``_high``. ``pareto`` marks
         rows that no ranked row beats on both utility and worst-case AUC; ``pareto_frequency`` is the share of draws
-        from the intervals in which that is so.
+        from the intervals in which that is so. ``robustness_error`` is the balanced error of the ranking utility on
+        perturbed records (mean over severities, then over perturbations), beside the ``clean_error``; ``robust_pareto``
+        marks rows that no ranked row beats on both that and worst-case AUC.
     """
     return rank_board(read_board(results), access)
 
@@ -262,6 +281,8 @@ _COLUMNS = [
     *("worst_tpr_attack", "worst_tpr@0.01", "worst_tpr@0.01_low", "worst_tpr@0.01_high"),
     *("epsilon_attack", "epsilon_lower", "epsilon_ceiling", "epsilon_lower_gdp"),
     *("utility", "utility_metric", "utility_value", "utility_low", "utility_high"),
+    *("clean_error", "robustness_error", "robustness_error_low", "robustness_error_high"),
+    "robust_pareto",
     *(
         "claimed_epsilon",
         "claimed_delta",
@@ -281,7 +302,7 @@ def _record(group: Group, standing: Standing, access: str) -> dict:
     row, worst = standing.row, standing.worst
     auc, tpr = worst.get("auc", _NOTHING), worst.get(TPR_METRIC, _NOTHING)
     epsilon, utility = worst.get("epsilon_lower", _NOTHING), standing.utility or _NOTHING
-    claim = row.fact("claimed_epsilon") or _NOTHING
+    claim, robust = row.fact("claimed_epsilon") or _NOTHING, standing.robustness or _NOTHING
     chosen = utility_metric(group) or ("", "")
     values = (
         *(group.dataset, group.features, row.method, row.params, row.label or row.method),
@@ -295,6 +316,8 @@ def _record(group: Group, standing: Standing, access: str) -> dict:
         *(epsilon.reason, epsilon.value, epsilon_ceiling(group, row, worst).value),
         worst.get("epsilon_lower_gdp", _NOTHING).value,
         *(*chosen, utility.value, utility.low, utility.high),
+        *((standing.clean_error or _NOTHING).value, robust.value, robust.low, robust.high),
+        standing.robust_pareto,
         *(claim.value, (row.fact("claimed_delta") or _NOTHING).value, claim.interval),
         *(
             (row.fact(name) or _NOTHING).value

@@ -13,7 +13,7 @@ from typing import Any
 
 import pandas as pd
 
-from leaderboards import charts, figures, views
+from leaderboards import charts, figures, robustness, views
 from leaderboards.board import access_rank, read_board
 from leaderboards.ranking import TPR_METRIC, VERDICTS, epsilon_ceiling, rank_board
 
@@ -41,6 +41,7 @@ def build_site(
         - datasets: list of {name, as in the results; params, kind, public, licence, url, digest, n_classes, splits,
           known_answer (whether it serves as a control alone)};
         - methods, attacks, utilities: lists of {name, version, summary, citation, access, params};
+        - perturbations: the same, with n_severities;
         - controls: list of {attack, dataset, features, control, metric, required, measured, low, high, passed, looks,
           note};
         - claims: list of {id, text, source, margin, verdict, rows}, the rows with dataset, features, figure, relation,
@@ -163,6 +164,7 @@ def _environment() -> Any:
         "line_glyph": lambda style: Markup(charts.line_glyph(style)),
         "whisker": lambda *numbers: Markup(charts.whisker(*numbers)),
         "cell_of": views.cell_of,
+        "mean_errors": robustness.mean_errors,
         "tpr_at": views.tpr_at,
         "epsilon_ceiling": epsilon_ceiling,
         "access_rank": access_rank,

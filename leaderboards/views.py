@@ -25,6 +25,7 @@ from leaderboards.board import (
 )
 from leaderboards.charts import Line, Point, Style
 from leaderboards.ranking import (
+    MEAN_ERROR,
     TPR_METRIC,
     UTILITY_METRICS,
     Standing,
@@ -32,12 +33,23 @@ from leaderboards.ranking import (
     utility_columns,
     utility_metric,
 )
+from leaderboards.robustness import (
+    Condition,
+    CurveChart,
+    Robustness,
+    curve_charts,
+    robustness_tables,
+    severities,
+)
 
 METRIC_NAMES = {
     "auc": "AUC",
     "balanced_accuracy": "Balanced accuracy",
     "macro_auroc": "Macro AUROC",
     "accuracy": "Accuracy",
+    "balanced_error": "Balanced error",
+    "mean_balanced_error": "Balanced error when perturbed",
+    "expected_calibration_error": "Calibration error",
     "tpr@0.1": "TPR at 10 % FPR",
     "tpr@0.01": "TPR at 1 % FPR",
     "tpr@0.001": "TPR at 0.1 % FPR",
@@ -54,6 +66,21 @@ METRIC_NAMES = {
     "flag_rate_nonmembers": "Non-members flagged",
     "copy_rate_members": "Released copies of members",
     "copy_rate_nonmembers": "Released copies of non-members",
+    "recovered_share": "Recovered of what was released (MSE < 1e-3)",
+    "fidelity_mse": "MSE to the target, median",
+    "fidelity_psnr": "PSNR to the target, dB",
+    "fidelity_ssim": "SSIM to the target",
+    "fidelity_cosine": "Cosine to the target",
+    **{
+        f"{figure}_to_{side}": f"{name} to the nearest {text}"
+        for figure, name in (
+            ("mse", "MSE"),
+            ("psnr", "PSNR (dB)"),
+            ("ssim", "SSIM"),
+            ("cosine", "Cosine"),
+        )
+        for side, text in (("member", "member"), ("nonmember", "non-member"))
+    },
 }
 
 
@@ -109,10 +136,14 @@ class GroupView:
     utility: str
     metrics: list[str]
     utility_start: float
-    conditions: list[tuple[str, float, str, str]]
+    conditions: list[Condition]
+    severities: list[Condition]
+    robust: bool
+    robustness: list[Robustness]
+    curves: list[list[CurveChart]]
     controls: list[RowView]
     methods: list[RowView]
-    planes: list[Chart | None]
+    planes: list[list[Chart | None]]
     rocs: list[Chart | None]
     exposed: list[list[Exposed]]
     records: list[tuple[RowView, dict[str, Any]]]
@@ -164,6 +195,8 @@ def _view_group(group, levels, styles, index, info, anchor) -> GroupView:
     chosen = utility_metric(group)
     absent, not_applicable = _problems(group, rows)
     drawn = [] if index is None else range(len(levels))
+    utility, metrics = chosen[0] if chosen else "", _utility_metrics(group, chosen)
+    axes = ["utility"] + ["robustness"] * any(v.views[-1].robustness for v in rows)
     about: dict[str, Any] = next(
         (d for d in info.get("datasets", []) if d.get("name") == group.dataset), {}
     )
@@ -173,13 +206,17 @@ def _view_group(group, levels, styles, index, info, anchor) -> GroupView:
         about=about,
         columns=[_attack_column(group, c, levels, info) for c in group.columns],
         attack_metrics=_attack_metrics(group),
-        utility=chosen[0] if chosen else "",
-        metrics=_utility_metrics(group, chosen),
+        utility=utility,
+        metrics=metrics,
         utility_start=_utility_start(group, chosen),
         conditions=_conditions(group, chosen),
+        severities=severities(group, utility, metrics),
+        robust=len(axes) > 1,
+        robustness=robustness_tables(group),
+        curves=curve_charts(group, rows, utility, metrics, METRIC_NAMES, info) if drawn else [],
         controls=[r for r in rows if r.row.control],
         methods=[r for r in rows if not r.row.control],
-        planes=[_plane(rows, i, chosen) for i in drawn],
+        planes=[[_plane(rows, i, chosen, axis) for i in drawn] for axis in axes if drawn],
         rocs=[_roc(group, rows, i, index) for i in drawn],
         exposed=[exposed_at(group, rows, level) for level in levels],
         records=exposed_records(group, rows, info),
@@ -298,22 +335,17 @@ def _attack_metrics(group: Group) -> list[str]:
     return [m for m in METRIC_NAMES if m in found] + [m for m in found if m not in METRIC_NAMES]
 
 
-def _conditions(group: Group, chosen: tuple[str, str] | None) -> list[tuple[str, float, str, str]]:
-    """What the second utility table shows: (perturbation, severity, utility, metric)."""
+def _conditions(group: Group, chosen: tuple[str, str] | None) -> list[Condition]:
+    """What the second utility table shows: the clean figures of the other utilities."""
     found = []
     for utility, perturbation, severity in utility_columns(group):
-        if chosen is not None and utility == chosen[0]:
-            if perturbation:
-                found.append((perturbation, severity, utility, chosen[1]))
+        if perturbation or (chosen is not None and utility == chosen[0]):
             continue
         key = (utility, perturbation, severity)
-        metrics = {
-            m: None
-            for row in group.rows
-            if key in row.utilities
-            for m in row.utilities[key].metrics
-        }
-        found += [(perturbation, severity, utility, metric) for metric in metrics]
+        cells = [row.utilities[key] for row in group.rows if key in row.utilities]
+        metrics = dict.fromkeys(m for cell in cells for m in cell.metrics)
+        errors = ("balanced_error", MEAN_ERROR)  # those have a table of their own
+        found += [("", severity, utility, metric) for metric in metrics if metric not in errors]
     return found
 
 
@@ -347,25 +379,35 @@ def _all_problems(group: Group, rows: list[RowView]):
 # ---------------------------------------------------------------- charts
 
 
-def _plane(rows: list[RowView], level: int, chosen: tuple[str, str] | None) -> Chart | None:
+def _plane(
+    rows: list[RowView], level: int, chosen: tuple[str, str] | None, axis: str
+) -> Chart | None:
+    """Worst-case AUC against utility, or against robustness: one minus the mean error on perturbed records."""
     points, shown = [], []
     for view in rows:
         standing = view.views[level]
-        worst, utility = standing.worst.get("auc"), standing.utility
-        if worst is None or utility is None or not (worst.known and utility.known):
+        worst = standing.worst.get("auc")
+        useful = standing.utility if axis == "utility" else standing.robustness
+        if worst is None or useful is None or not (worst.known and useful.known):
             continue
-        x, y = ((f.value, f.low, f.high) for f in (utility, worst))
-        points.append(Point(view.label, view.style, x, y, standing.pareto))
+        x = (useful.value, useful.low, useful.high)
+        if axis == "robustness":
+            x = (1 - useful.value, 1 - useful.high, 1 - useful.low)
+        best = standing.pareto if axis == "utility" else standing.robust_pareto
+        points.append(Point(view.label, view.style, x, (worst.value, worst.low, worst.high), best))
         shown.append(view)
     if not points or chosen is None:
         return None
-    front = [p.name for p in points if p.front]
-    metric = METRIC_NAMES.get(chosen[1], chosen[1])
-    svg = charts.plane(points, f"Utility: {metric.lower()}", "Privacy: worst-case AUC")
+    front = [p.name for p in sorted(points, key=lambda p: p.x[0]) if p.front]
+    measure = METRIC_NAMES.get(chosen[1], chosen[1]).lower()
+    title = f"Utility: {measure}"
+    if axis == "robustness":
+        measure, title = "one minus the mean balanced error", "Robustness: 1 − mean balanced error"
+    svg = charts.plane(points, title, "Privacy: worst-case AUC", x_name=axis)
     description = (
-        f"Utility–privacy plane of {len(points)} releases: {metric.lower()} against worst-case AUC, lower right is "
-        f"better; the figures are in the table above. On the Pareto front, from least to most useful: "
-        f"{', '.join(p.name for p in sorted(points, key=lambda p: p.x[0]) if p.front) or 'none'}."
+        f"{axis.capitalize()}–privacy plane of {len(points)} releases: {measure} against worst-case AUC, lower right "
+        f"is better; the figures are in the table above. On the Pareto front, from least to most "
+        f"{'useful' if axis == 'utility' else 'robust'}: {', '.join(front) or 'none'}."
     )
     return Chart(svg, description, shown, {name: "Pareto front" for name in front})
 

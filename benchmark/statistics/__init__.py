@@ -82,6 +82,7 @@ from benchmark.statistics.utility import (
     balanced_accuracy,
     expected_calibration_error,
     macro_auroc,
+    mean_balanced_error,
 )
 
 __all__ = [
@@ -126,6 +127,7 @@ __all__ = [
     "macro_auroc",
     "many_run_epsilon",
     "many_run_epsilon_from_counts",
+    "mean_balanced_error",
     "most_exposed",
     "neighbour_distance",
     "newcombe_auc_limits",

@@ -103,6 +103,73 @@ def balanced_accuracy(probabilities, labels, confidence=0.95):
     )
 
 
+def mean_balanced_error(conditions, labels, corruptions=None, confidence=0.95):
+    """Balanced error on perturbed records, averaged over severities, then over corruptions.
+
+    Balanced error is one minus the balanced accuracy. All conditions show the same records, so a
+    record counts once: with the weighted share of the conditions under which it is classified
+    wrong. Within a class the mean of these shares gets Wilson's interval with the effective number
+    of records n p (1 - p)/s², where s² is the shares' variance (n when no share is strictly between
+    0 and 1, as for one condition); the classes' limits then add up in squares, as in
+    :func:`balanced_accuracy`, which this is for a single condition.
+
+    Parameters
+    ----------
+    conditions : sequence of array-like of shape (n, c)
+        Probabilities for the same records under each condition.
+    labels : array-like of int, shape (n,)
+    corruptions : sequence of hashable, optional
+        The corruption that each condition is a severity of; by default all are of one.
+    confidence : float in (0, 1), default=0.95
+
+    Returns
+    -------
+    Estimate
+        In [0, 1]. Over the classes that ``labels`` hold; ``reason`` names the others. The
+        corruptions and severities are taken as given, not as a sample of others.
+
+    References
+    ----------
+    Di Salvo, Doerrich and Ledig (2024), arXiv:2406.17536, for the average; Korn and Graubard
+    (1998), Survey Methodology 24:193, for the effective sample size in a proportion's interval.
+
+    Examples
+    --------
+    >>> right, wrong = [[0.9, 0.1], [0.2, 0.8]], [[0.1, 0.9], [0.8, 0.2]]
+    >>> mean_balanced_error([right, wrong, wrong], [0, 1], ["blur", "blur", "noise"]).value
+    0.75
+    """
+    check_probability("confidence", confidence)
+    method = "hybrid of Wilson limits per class, each record once"
+    corruptions = [None] * len(conditions) if corruptions is None else list(corruptions)
+    if not corruptions or len(corruptions) != len(conditions):
+        raise ValueError(
+            "conditions must hold at least one array, and corruptions one name for each. "
+            f"Got {len(conditions)} and {len(corruptions)}."
+        )
+    kinds = list(dict.fromkeys(corruptions))
+    wrong = 0.0
+    for probabilities, name in zip(conditions, corruptions, strict=True):
+        probabilities, labels = _check_predictions(probabilities, labels)
+        weight = 1 / (corruptions.count(name) * len(kinds))
+        wrong = wrong + weight * (probabilities.argmax(axis=1) != labels)
+    if not labels.size:
+        return unresolved(method, "not resolvable: needs at least 1 record, got 0")
+    present, counts, reason = _left_out(labels, probabilities.shape[1])
+    means = np.array([min(wrong[labels == c].mean(), 1.0) for c in present])
+    spread = np.array([wrong[labels == c].var() for c in present])
+    sizes = counts.astype(np.float64)
+    inside = (spread > 0) & (means > 0) & (means < 1)
+    sizes[inside] *= np.maximum(means * (1 - means), spread)[inside] / spread[inside]
+    low, high = wilson(means * sizes, sizes, confidence)
+    value = means.mean()
+    down = np.sqrt(((means - low) ** 2).sum()) / present.size
+    up = np.sqrt(((high - means) ** 2).sum()) / present.size
+    return Estimate(
+        float(value), float(max(value - down, 0.0)), float(min(value + up, 1.0)), method, reason
+    )
+
+
 def macro_auroc(probabilities, labels, confidence=0.95):
     """Mean over classes of the one-against-rest AUC.
 

@@ -180,6 +180,28 @@ def test_noise_on_test_features_costs_accuracy(results):
     assert noisy["value"] < clean["value"]
 
 
+def test_the_mean_error_under_perturbation_is_that_of_its_severities(results):
+    at = {"method": "identity", "perturbation": "gaussian_noise"}
+    severities = results[results["perturbation"].eq("gaussian_noise") & results["severity"].gt(0)][
+        "severity"
+    ].unique()
+    shown = [
+        figure(results, "balanced_accuracy", **at, severity=s)["value"] for s in sorted(severities)
+    ]
+    mean = figure(results, "mean_balanced_error", **at, severity=0)
+    assert mean["value"] == pytest.approx(1 - sum(shown) / len(shown))
+    assert mean["ci_low"] < mean["value"] < mean["ci_high"]
+    everything = figure(
+        results, "mean_balanced_error", method="identity", perturbation="", severity=0
+    )
+    assert everything["value"] == pytest.approx(mean["value"])  # the only perturbation
+    clean = {"method": "identity", "perturbation": "", "severity": 0}
+    assert figure(results, "balanced_error", **clean)["value"] == pytest.approx(
+        1 - figure(results, "balanced_accuracy", **clean)["value"]
+    )
+    assert not results["metric"].isin(["relative_balanced_error"]).any()
+
+
 def test_a_second_run_executes_nothing_and_gives_the_same(cli, small_suite, small_run, results):
     before = {p: p.stat().st_mtime_ns for p in (small_run / "records").iterdir()}
     done = cli("run", "--suite", small_suite, "--out", small_run, check=0)

@@ -14,6 +14,7 @@ SEEDS = (0, 1, 2)
 FRONT = {"noise": 0.834, "dp_cvae": 0.0}
 """How often a method is on the Pareto front; others in a quarter of the draws."""
 NASTY = "<script>alert(1)</script>"
+NASTY_PERTURBATION = "corruption<img src=x onerror=alert(3)>"
 NAN = math.nan
 
 METHODS = {
@@ -319,27 +320,46 @@ def _worst(base: dict, figures: dict) -> list[dict]:
     return rows
 
 
+SEVERITIES = {"gaussian_noise": (1, 3), NASTY_PERTURBATION: (1, 2)}
+
+
 def _utility(rng, base: dict, value: float) -> list[dict]:
     rows = []
-    for perturbation, severity in (("", 0), ("gaussian_noise", 1), ("gaussian_noise", 3)):
-        lost = value * (1 - 0.06 * severity)
+    conditions = [(name, s) for name, steps in SEVERITIES.items() for s in steps]
+    lost = {("", 0): value} | {c: value * (1 - 0.06 * c[1]) for c in conditions}
+    for (perturbation, severity), accuracy in lost.items():
         figures = {
-            "accuracy": lost + 0.01,
-            "balanced_accuracy": lost,
-            "macro_auroc": 0.5 + lost / 2,
+            "accuracy": accuracy + 0.01,
+            "balanced_accuracy": accuracy,
+            "macro_auroc": 0.5 + accuracy / 2,
         }
         figures |= {f"relative_{m}": v / 0.87 for m, v in figures.items()}
-        where = {"utility": "linear_probe", "perturbation": perturbation, "severity": severity}
-        for metric, v in figures.items():
-            half = 0.012 if "auroc" not in metric else 0.006
-            values = v + rng.normal(0, 0.005, len(SEEDS))
-            rows += [
-                row(**base, **where, metric=metric, seed=s, value=x)
-                for s, x in zip(SEEDS, values, strict=True)
-            ]
-            spread = {"seed_min": values.min(), "seed_max": values.max()}
-            interval = {"ci_low": v - half, "ci_high": v + half, "ci_method": "t over seeds"}
-            rows.append(row(**base, **where, metric=metric, value=v, **interval, **spread))
+        rows += _utility_rows(rng, base, (perturbation, severity), figures)
+    means = {
+        name: 1 - np.mean([lost[name, s] for s in steps]) for name, steps in SEVERITIES.items()
+    }
+    for name, error in means.items():
+        rows += _utility_rows(rng, base, (name, 0), {"mean_balanced_error": error})
+    errors = {"balanced_error": 1 - value, "mean_balanced_error": np.mean([*means.values()])}
+    return rows + _utility_rows(rng, base, ("", 0), errors)
+
+
+def _utility_rows(rng, base: dict, condition: tuple[str, int], figures: dict) -> list[dict]:
+    where = {
+        "utility": "linear_probe",
+        **dict(zip(("perturbation", "severity"), condition, strict=True)),
+    }
+    rows = []
+    for metric, v in figures.items():
+        half = 0.012 if "auroc" not in metric else 0.006
+        values = v + rng.normal(0, 0.005, len(SEEDS))
+        rows += [
+            row(**base, **where, metric=metric, seed=s, value=x)
+            for s, x in zip(SEEDS, values, strict=True)
+        ]
+        spread = {"seed_min": values.min(), "seed_max": values.max()}
+        interval = {"ci_low": v - half, "ci_high": v + half, "ci_method": "t over seeds"}
+        rows.append(row(**base, **where, metric=metric, value=v, **interval, **spread))
     return rows
 
 
@@ -472,6 +492,16 @@ def make_info() -> dict:
                 "citation": "",
                 "access": "",
                 "params": {"C": 1.0},
+            }
+        ],
+        "perturbations": [
+            {
+                "name": "gaussian_noise",
+                "label": "gaussian_noise",
+                "version": "1",
+                "summary": "Noise on features.",
+                "params": {"sigmas": [0.25, 0.5, 1.0]},
+                "n_severities": 3,
             }
         ],
         "controls": [

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from leaderboards import charts
-from leaderboards.charts import Line, Point, Style
+from leaderboards.charts import Curve, Line, Point, Style
 from leaderboards.placement import place_labels
 
 NASTY = '"><script>alert(1)</script>&'
@@ -48,12 +48,53 @@ def test_the_plane_puts_marks_where_their_figures_are():
     assert np.allclose(at["c"], middle, atol=0.2)
 
 
-@pytest.mark.parametrize("draw", ["plane", "roc"])
+def severity_curve(name, values, **style):
+    values = np.array(values, dtype=float)
+    return Curve(name, Style(**style), np.arange(len(values)), values, values - 0.1, values + 0.1)
+
+
+def test_severity_curves_lie_at_their_figures_with_clean_on_the_left():
+    curves = [
+        severity_curve("a", [0.9, 0.8, 0.6], index=0),
+        severity_curve("b", [0.7, 0.7, 0.7], index=1),
+    ]
+    svg = charts.severity(curves, "Accuracy")
+    places = {
+        text: (float(x), float(y))
+        for x, y, text in re.findall(
+            r'<path[^>]*?transform="translate\(([\d.]+),([\d.]+)\)"[^>]*><title>([^<]*)</title>',
+            svg,
+        )
+    }
+    assert len(places) == 6
+    clean, last = places["a: clean, 0.9 [0.8, 1]"], places["a: severity 2, 0.6 [0.5, 0.7]"]
+    low, high = 0.5 - 0.06 * 0.5, 1.0 + 0.06 * 0.5
+    assert [clean[1], last[1]] == pytest.approx(
+        [190 * (high - v) / (high - low) for v in (0.9, 0.6)], abs=0.1
+    )
+    assert [clean[0], last[0]] == pytest.approx([250 * (s + 0.15) / 2.3 for s in (0, 2)], abs=0.1)
+    flat = [y for text, (_, y) in places.items() if text.startswith("b")]
+    assert max(flat) - min(flat) < 0.05
+    assert ">clean<" in svg and ">2<" in svg
+
+
+def test_controls_have_no_band_and_a_missing_limit_is_the_value():
+    control = severity_curve("c", [0.9, 0.8], index=0, control=True)
+    alone = charts.severity([control], "Accuracy")
+    banded = charts.severity([severity_curve("c", [0.9, 0.8], index=0)], "Accuracy")
+    assert banded.count('opacity="0.12"') > alone.count('opacity="0.12"') == 0
+    bare = Curve("d", Style(0), np.arange(2), np.array([0.9, 0.8]), *np.full((2, 2), np.nan))
+    assert "d: severity 1, 0.8 [0.8, 0.8]" in charts.severity([bare], "Accuracy")
+
+
+@pytest.mark.parametrize("draw", ["plane", "roc", "severity"])
 def test_names_are_escaped_and_nothing_is_loaded_or_styled_inline(draw):
     if draw == "plane":
         svg = charts.plane(
             [Point(NASTY, Style(0), (0.5, 0.4, 0.6), (0.5, 0.4, 0.6), True)], NASTY, NASTY
         )
+    elif draw == "severity":
+        svg = charts.severity([severity_curve(NASTY, [0.9, 0.8], index=0)], NASTY)
     else:
         svg = charts.roc([CURVE], 0.01)
     tree = ET.fromstring(svg)

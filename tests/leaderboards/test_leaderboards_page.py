@@ -4,7 +4,7 @@ import re
 import shutil
 
 import pytest
-from leaderboard_data import make_curves, make_info, make_results
+from leaderboard_data import NASTY_PERTURBATION, make_curves, make_info, make_results
 
 import leaderboards
 
@@ -79,7 +79,7 @@ def test_the_page_loads_without_requests_or_complaints(visit):
     page = visit()
     assert page.title() == "quick · Leakboard"
     assert page.locator("table.board").count() == 2
-    assert page.locator("svg.chart:visible").count() == 4
+    assert page.locator("svg.chart:visible").count() == 8  # plane, ROC and two curves each
 
 
 def test_scripts_in_names_do_not_run_and_are_shown(visit):
@@ -164,10 +164,10 @@ def test_the_access_filter_changes_the_worst_case(visit, script):
 
 def test_the_access_filter_sorts_again(visit):
     page = visit()
-    page.click(f"{BOARD} >> thead th[data-column='6'] >> button")
+    page.click(f"{BOARD} >> thead th[data-column='7'] >> button")
     page.check("#level-0")
     keys = page.locator(f"{BOARD} >> tbody.methods > tr").evaluate_all(
-        "rs => rs.map(r => +r.cells[6].getAttribute('data-sort-0'))"
+        "rs => rs.map(r => +r.cells[7].getAttribute('data-sort-0'))"
     )
     assert keys == sorted(keys)
 
@@ -196,7 +196,7 @@ def test_everything_is_there_without_javascript(visit):
     page = visit(java_script_enabled=False)
     assert page.locator(f"{BOARD} >> tbody.methods > tr").count() == 7
     assert page.locator("thead button").count() == 0
-    assert page.locator("svg.chart:visible").count() == 4
+    assert page.locator("svg.chart:visible").count() == 8  # plane, ROC and two curves each
     assert page.locator("text=How to read a row").is_visible()
 
 
@@ -292,3 +292,68 @@ def test_who_is_exposed_opens_to_a_table_that_follows_the_access(visit):
     assert "nearest_distance" in line.inner_text()
     assert part.locator("text=row 4711").first.is_visible()
     assert page.locator("details.exposed").nth(1).locator("text=4711").count() == 0
+
+
+# ---------------------------------------------------------------- robustness
+
+
+def cvae_errors():
+    """By hand: 0.81 is lost by 6 % a severity; severities 1 and 3 of the one perturbation, 1 and 2 of the other."""
+    noise = 1 - 0.81 * (1 - 0.06 * (1 + 3) / 2)
+    other = 1 - 0.81 * (1 - 0.06 * (1 + 2) / 2)
+    return 1 - 0.81, noise, other, (noise + other) / 2
+
+
+def test_the_table_of_errors_has_the_means_over_severities_then_over_perturbations(visit):
+    page = visit(java_script_enabled=False)
+    table = page.locator("table.errors").first
+    heads = table.locator("thead th").all_inner_texts()
+    assert heads == ["Method", "Clean", "gaussian_noise", NASTY_PERTURBATION, "All perturbations"]
+    cells = table.locator("tbody tr", has_text="cvae").first.locator("td .value").all_inner_texts()
+    assert [float(c) for c in cells] == pytest.approx(cvae_errors(), abs=5e-4)
+    assert table.locator("tbody tr").count() == 9
+
+
+def test_the_robustness_column_stands_beside_the_clean_error_and_sorts(visit):
+    page = visit()
+    row = page.locator(f"{BOARD} >> tbody.methods > tr:has(th[data-sort='cvae']) > td >> nth=5")
+    clean, _, _, mean = cvae_errors()
+    assert float(row.locator(".value").inner_text()) == pytest.approx(mean, abs=5e-4)
+    assert f"clean {clean:.3f}" in row.inner_text()
+    page.click(f"{BOARD} >> thead th[data-column='6'] >> button")
+    assert column(page, 6) == sorted(column(page, 6))
+
+
+def test_the_plane_and_the_curves_switch_what_they_show_without_javascript(visit):
+    page = visit(java_script_enabled=False)
+    plane, curves = page.locator("figure.plane").first, page.locator(".curves-of").first
+    assert plane.locator("svg:visible:has-text('balanced accuracy')").count() == 1
+    plane.get_by_role("radio", name="robustness to perturbed records").check()
+    assert plane.locator("svg.chart:visible").count() == 1
+    assert plane.locator("svg:visible:has-text('1 − mean balanced error')").count() == 1
+    assert (
+        page.locator("figure.plane").nth(1).locator("svg:visible:has-text('Utility')").count() == 1
+    )
+    assert curves.locator("svg.chart:visible:has-text('Balanced accuracy')").count() == 2
+    curves.get_by_role("radio", name="Macro AUROC").check()
+    assert curves.locator("svg.chart:visible:has-text('Macro AUROC')").count() == 2
+    assert curves.locator("svg.chart:visible").count() == 2
+
+
+def test_names_and_strengths_of_perturbations_are_shown_as_text(visit):
+    page = visit()
+    captions = page.locator(".curves-of >> nth=0 >> .opt-0 figcaption").all_inner_texts()
+    assert captions[0].split() == ["gaussian_noise", "sigmas", "0.25,", "0.5,", "1"]
+    assert captions[1].strip() == NASTY_PERTURBATION
+    assert page.locator("img").count() == 0
+
+
+def test_a_row_without_utility_has_no_curve_but_a_line_in_the_table(visit):
+    page = visit()
+    second = page.locator("table.errors").nth(1)
+    row = second.locator("tbody tr", has_text=re.compile(r"^\s*cvae"))
+    assert (
+        page.locator(".curves-of").nth(1).locator("title", has_text=re.compile("^cvae")).count()
+        == 0
+    )
+    assert row.locator("td .value").count() == 0 and row.locator("td").count() == 4

@@ -361,3 +361,42 @@ def test_the_most_exposed_subgroup_is_looked_for_within_the_access_and_among_sou
     assert noise.attack == "nearest_distance"
     assert noise.auc.value == auc_interval(2 * 1.6, 25)[0]
     assert noise.auc.n_members == 75
+
+
+# ---------------------------------------------------------------- robustness
+
+
+def test_robustness_is_told_but_ranks_nobody_and_has_a_front_of_its_own():
+    table = leaderboards.rank(make_results(), "records")
+    digits = table[table["dataset"] == "digits"].set_index("method_label")
+    place = digits[digits["method"] == "dp_cvae"].iloc[0]
+    lost = 0.5 * (
+        0.06 * 2 + 0.06 * 1.5
+    )  # mean severity 2 of the one perturbation, 1.5 of the other
+    assert place["robustness_error"] == pytest.approx(1 - 0.61 * (1 - lost))
+    assert place["clean_error"] == pytest.approx(0.39)
+    assert place["robustness_error_low"] == pytest.approx(place["robustness_error"] - 0.012)
+    ranked = digits[digits["ranked"]]
+    for _, one in ranked.iterrows():
+        beaten = (
+            (ranked["robustness_error"] <= one["robustness_error"])
+            & (ranked["worst_auc"] <= one["worst_auc"])
+            & (
+                (ranked["robustness_error"] < one["robustness_error"])
+                | (ranked["worst_auc"] < one["worst_auc"])
+            )
+        )
+        assert one["robust_pareto"] == (not beaten.any())
+    assert ranked["robust_pareto"].any() and not ranked["robust_pareto"].all()
+    assert not digits[~digits["ranked"]]["robust_pareto"].any()
+
+
+def test_a_row_that_lost_its_utility_says_so_once():
+    results = make_results()
+    gone = results["method"].eq("dp_cvae") & results["utility"].eq("linear_probe")
+    failed = results[gone & results["metric"].eq("accuracy")].iloc[:1].copy()
+    failed[["metric", "perturbation", "status", "reason"]] = ["", "", "failed", "no memory"]
+    table = leaderboards.rank(pd.concat([results[~gone], failed], ignore_index=True), "records")
+    row = table[(table["method"] == "dp_cvae") & (table["dataset"] == failed["dataset"].iloc[0])]
+    assert row["unranked"].iloc[0].count("linear_probe") == 1
+    assert not row["ranked"].any() and row["robustness_error"].isna().all()

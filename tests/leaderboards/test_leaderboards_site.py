@@ -156,12 +156,12 @@ def test_the_same_results_give_the_same_bytes(site, tmp_path):
     assert sorted(p.name for p in tmp_path.iterdir()) == ["index.html", "leaderboard.json"]
 
 
-def test_six_sections_weigh_less_than_two_megabytes(tmp_path):
+def test_six_sections_weigh_less_than_two_and_a_half_megabytes(tmp_path):
     places = tuple((f"{dataset}{i}", features) for i in range(2) for dataset, features in PLACES)
     page = leaderboards.build_site(
         make_results(places=places), make_curves(places=places), make_info(), tmp_path
     )
-    assert page.stat().st_size < 2_000_000
+    assert page.stat().st_size < 2_500_000
 
 
 def test_a_board_of_nothing_is_still_a_page(tmp_path):

@@ -10,6 +10,7 @@ from benchmark.statistics import (
     clopper_pearson,
     expected_calibration_error,
     macro_auroc,
+    mean_balanced_error,
 )
 
 
@@ -139,3 +140,79 @@ def test_calibration_error_needs_probabilities():
     with pytest.raises(ValueError, match=r"sum to 1. Got a least entry of -1 and sums in 2..2"):
         expected_calibration_error([[3.0, -1.0]], [0])
     assert not expected_calibration_error(np.zeros((0, 3)), np.zeros(0, int)).resolved
+
+
+# ---------------------------------------------------------------- errors under perturbation
+
+
+def test_one_condition_is_one_minus_the_balanced_accuracy():
+    probabilities, labels = predictions(4)
+    error, right = mean_balanced_error([probabilities], labels), balanced_accuracy(*predictions(4))
+    assert error.value == pytest.approx(1 - right.value)
+    assert (error.low, error.high) == pytest.approx((1 - right.high, 1 - right.low))
+
+
+def test_severities_are_averaged_within_corruptions_first():
+    """By hand: 6 records of class 0 and 2 of class 1, three severities of noise and one of blur."""
+    labels = np.array([0] * 6 + [1] * 2)
+    wrong = {"noise": [(0, 0), (2, 0), (4, 2)], "blur": [(3, 1)]}
+    conditions, names = [], []
+    for name, severities in wrong.items():
+        for of_0, of_1 in severities:
+            guess = labels.copy()
+            guess[:of_0], guess[6 : 6 + of_1] = 1, 0
+            conditions.append(np.eye(2)[guess])
+            names.append(name)
+    noise = np.mean([0, (2 / 6 + 0) / 2, (4 / 6 + 1) / 2])
+    blur = (3 / 6 + 1 / 2) / 2
+    figure = mean_balanced_error(conditions, labels, names)
+    assert figure.value == pytest.approx((noise + blur) / 2)
+    assert figure.value != pytest.approx((3 * noise + blur) / 4)
+
+
+def test_copies_of_a_condition_add_no_certainty_and_independent_ones_do():
+    probabilities, labels = predictions(5)
+    one, copies = (mean_balanced_error([probabilities] * n, labels) for n in (1, 8))
+    assert (copies.low, copies.high) == pytest.approx((one.low, one.high))
+    fresh = np.random.default_rng(0)
+    independent = [
+        np.eye(4)[np.where(fresh.random(300) < 0.3, (labels + 1) % 4, labels)] for _ in range(8)
+    ]
+    alone, many = (
+        mean_balanced_error(independent[:1], labels),
+        mean_balanced_error(independent, labels),
+    )
+    assert many.high - many.low < 0.5 * (alone.high - alone.low)
+
+
+def test_the_interval_of_the_mean_error_covers_the_population():
+    """Records differ in how often they are misclassified, so that conditions are correlated within a record."""
+
+    def draw(seed, n):
+        rng = np.random.default_rng(seed)
+        labels = rng.choice(3, size=n, p=[0.6, 0.3, 0.1])
+        hard = rng.beta(0.6, 2.0, size=n)
+        guesses = [np.where(rng.random(n) < hard, (labels + 1) % 3, labels) for _ in range(5)]
+        return [np.eye(3)[g] for g in guesses], labels
+
+    theory = 0.6 / 2.6
+    held = []
+    for seed in range(300):
+        figure = mean_balanced_error(*draw(seed, 200))
+        held.append(figure.low <= theory <= figure.high)
+    assert 0.92 <= np.mean(held) <= 0.985
+
+
+def test_a_classifier_that_is_never_wrong_keeps_a_width():
+    labels = np.repeat([0, 1], 20)
+    figure = mean_balanced_error([np.eye(2)[labels]] * 3, labels)
+    assert (figure.value, figure.low) == (0.0, 0.0) and 0.05 < figure.high < 0.2
+
+
+def test_what_cannot_be_averaged_is_refused():
+    labels = np.array([0, 1])
+    with pytest.raises(ValueError, match="one name for each"):
+        mean_balanced_error([np.eye(2)], labels, ["a", "b"])
+    with pytest.raises(ValueError, match="at least one array"):
+        mean_balanced_error([], labels)
+    assert not mean_balanced_error([np.empty((0, 2))], np.empty(0, dtype=int)).resolved
