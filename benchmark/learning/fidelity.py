@@ -11,7 +11,7 @@ that were taken on equally many records.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -19,6 +19,7 @@ import numpy as np
 __all__ = [
     "Manifold",
     "frechet_distance",
+    "jackknife",
     "kernel_distance",
     "manifold_metrics",
     "vendi_score",
@@ -251,6 +252,47 @@ def vendi_score(records: np.ndarray) -> float:
     shares = np.append(np.linalg.eigvalsh(gram), zero.sum()) / len(records)
     shares = shares[shares > 1e-15]
     return float(np.exp(-(shares * np.log(shares)).sum()))
+
+
+# ---------------------------------------------------------------- uncertainty
+
+
+def jackknife(
+    figures: Callable[[np.ndarray, np.ndarray], Mapping[str, float]],
+    real: np.ndarray,
+    released: np.ndarray,
+    groups: tuple[np.ndarray, np.ndarray],
+) -> dict[str, float]:
+    """Standard errors of figures of two samples, by the jackknife that leaves out a group at a time.
+
+    With G groups and θ_g the figure without group g of either sample, the squared error is (G − 1)/G · Σ_g (θ_g − θ̄)².
+    Leaving out, unlike the bootstrap, makes no copies: in a sample with copies every nearest neighbour is one. The bias
+    that these figures have at n records is that at n(G − 1)/G records, all but the same in every θ_g, so that it does
+    not enter; the errors are about the figure at n records, not at infinitely many.
+
+    Parameters
+    ----------
+    figures : callable
+        ``(real, released) -> {name: figure}``.
+    real : ndarray of shape (n, d)
+    released : ndarray of shape (m, d)
+    groups : pair of ndarray of shape (n,) and (m,), int
+        The group of each record, in 0 … G − 1; G ≥ 2.
+
+    Returns
+    -------
+    dict
+        Name → standard error.
+
+    References
+    ----------
+    Tukey (1958); Shao and Tu (1995), The Jackknife and Bootstrap, section 2.3, for groups.
+    """
+    of_real, of_released = groups
+    n = int(max(of_real.max(), of_released.max())) + 1
+    without = [figures(real[of_real != g], released[of_released != g]) for g in range(n)]
+    values = {name: np.array([w[name] for w in without]) for name in without[0]}
+    return {name: float(np.sqrt((n - 1) * v.var())) for name, v in values.items()}
 
 
 # ---------------------------------------------------------------- helpers

@@ -29,6 +29,7 @@ from benchmark.perturbations.severities import (
     Family,
     Modality,
     Strength,
+    at_severity,
 )
 
 __all__ = ["COLOUR_ONLY", "Corruption", "corrupt", "corrupted_blocks", "families_of"]
@@ -214,10 +215,7 @@ class Corruption(Perturbation):
         InvalidRecords
             For features.
         """
-        if not 1 <= severity <= self.info.severities:
-            raise ValueError(
-                f"severity must be in 1 … {self.info.severities} for corruption. Got {severity} instead."
-            )
+        at_severity(range(1, self.info.severities + 1), severity, self.info.name)
         if records.kind != "image":
             raise InvalidRecords("corruption works on images. Got features; use 'gaussian_noise'.")
         corrupted = np.empty_like(records.data)

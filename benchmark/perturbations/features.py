@@ -7,16 +7,9 @@ from typing import Annotated, ClassVar
 import numpy as np
 
 from benchmark.contracts import Field, Perturbation, PerturbationInfo, Records
+from benchmark.perturbations.severities import at_severity
 
 __all__ = ["FeatureDropout", "FeatureShift"]
-
-
-def _at(severity: int, values: tuple[float, ...], name: str) -> float:
-    if not 1 <= severity <= len(values):
-        raise ValueError(
-            f"severity must be in 1 … {len(values)} for {name}. Got {severity} instead."
-        )
-    return values[severity - 1]
 
 
 class FeatureDropout(Perturbation):
@@ -50,7 +43,7 @@ class FeatureDropout(Perturbation):
         ValueError
             For a severity that is not in 1 … 5.
         """
-        rate = _at(severity, self.rates, self.info.name)
+        rate = at_severity(self.rates, severity, self.info.name)
         mean = reference.data.mean(axis=0, dtype=np.float64).astype(np.float32)
         lost = rng.random(records.data.shape, dtype=np.float32) < rate
         return records.replace(data=np.where(lost, mean, records.data))
@@ -87,7 +80,7 @@ class FeatureShift(Perturbation):
         ValueError
             For a severity that is not in 1 … 5.
         """
-        delta = _at(severity, self.deltas, self.info.name)
+        delta = at_severity(self.deltas, severity, self.info.name)
         spread = reference.data.std(axis=0, dtype=np.float64)
         signs = rng.integers(2, size=records.data.shape[1]) * 2 - 1
         return records.replace(data=records.data + (delta * spread * signs).astype(np.float32))

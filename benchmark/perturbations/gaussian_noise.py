@@ -7,6 +7,7 @@ from typing import Annotated, ClassVar
 import numpy as np
 
 from benchmark.contracts import Field, Perturbation, PerturbationInfo, Records
+from benchmark.perturbations.severities import at_severity
 
 __all__ = ["GaussianNoise"]
 
@@ -39,11 +40,8 @@ class GaussianNoise(Perturbation):
         ValueError
             For a severity that is not in 1 … 5.
         """
-        if not 1 <= severity <= len(self.sigmas):
-            raise ValueError(
-                f"severity must be in 1 … {len(self.sigmas)} for gaussian_noise. Got {severity} instead."
-            )
+        sigma = at_severity(self.sigmas, severity, self.info.name)
         spread = reference.data.std(axis=0, dtype=np.float64)
-        scale = (self.sigmas[severity - 1] * spread).astype(np.float32)
+        scale = (sigma * spread).astype(np.float32)
         noise = rng.standard_normal(records.data.shape, dtype=np.float32)
         return records.replace(data=records.data + scale * noise)

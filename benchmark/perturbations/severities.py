@@ -16,7 +16,8 @@ arXiv:1903.12261.
 
 from __future__ import annotations
 
-from typing import Literal, get_args
+from collections.abc import Sequence
+from typing import Literal, TypeVar, get_args
 
 __all__ = [
     "FAMILIES",
@@ -26,6 +27,7 @@ __all__ = [
     "Family",
     "Modality",
     "Strength",
+    "at_severity",
 ]
 
 REFERENCE_SIDE = 224
@@ -238,3 +240,26 @@ SEVERITIES: dict[Modality, dict[Family, Table]] = {
         "saturate": _steps(0.1, 0.5),
     },
 }
+
+
+T = TypeVar("T")
+
+
+def at_severity(values: Sequence[T], severity: int, name: str) -> T:
+    """What a perturbation called ``name`` has for a severity, of ``values`` for severities 1, 2, …
+
+    Raises
+    ------
+    ValueError
+        For a severity that there is no value for.
+
+    Examples
+    --------
+    >>> at_severity((0.1, 0.2), 2, "blur")
+    0.2
+    """
+    if not 1 <= severity <= len(values):
+        raise ValueError(
+            f"severity must be in 1 … {len(values)} for {name}. Got {severity} instead."
+        )
+    return values[severity - 1]

@@ -26,6 +26,7 @@ from benchmark.contracts import (
     Utility,
     UtilityInfo,
 )
+from benchmark.utility.sampling import at_most, duplicates
 
 __all__ = ["ReleaseDistance", "cluster_mean", "mean_pairwise"]
 
@@ -53,9 +54,10 @@ class ReleaseDistance(Utility):
       from all data is above 1, so that larger is not better beyond 1;
     - ``diversity``: mean distance between two released records of a class divided by the same for
       members, classes weighted by the members' shares. 1 where the release spreads as the members do;
-    - ``coverage``: perplexity of the nearest member of a released record (2 to the entropy of the
+    - ``member_perplexity``: perplexity of the nearest member of a released record (2 to the entropy of the
       assignment, in bits), as a share of the members: in how many of them the release has its
-      neighbours. It grows with the release's size;
+      neighbours. It grows with the release's size. Not the ``coverage`` of ``fidelity``, which asks how
+      much of fresh real data has a released record in its neighbourhood;
     - ``distinct``: share of distinct records in the release.
 
     A distance is a proxy: a release can be far from all members and still tell which they were.
@@ -66,7 +68,7 @@ class ReleaseDistance(Utility):
 
     info: ClassVar[UtilityInfo] = UtilityInfo(
         name="release_distance",
-        version="2",
+        version="3",
         summary="Proxy: distance of released records to the nearest member, and their diversity.",
         citation="Di Salvo et al. (2024), arXiv:2408.00639",
         labelled=False,
@@ -120,7 +122,7 @@ class ReleaseDistance(Utility):
 
         own, neighbours = nearest(released, members, device=context.device)
         other, _ = nearest(fresh, members, device=context.device)
-        copies = _duplicates(released)
+        copies = duplicates(released)
         to_members = cluster_mean(own[:, 0], copies)
         real = cluster_mean(other[:, 0], identities)
         counts = np.bincount(neighbours[:, 0], minlength=len(members))
@@ -128,7 +130,7 @@ class ReleaseDistance(Utility):
             "distance_to_members": _normal(*to_members, "normal, identical records as one"),
             "distance_real": _normal(*real, "normal"),
             **_ratio("distance_ratio", to_members, real),
-            "coverage": _perplexity(counts) / len(members),
+            "member_perplexity": _perplexity(counts) / len(members),
             "distinct": (int(copies.max()) + 1) / len(copies),
         }
 
@@ -149,8 +151,8 @@ class ReleaseDistance(Utility):
                 continue
             share = len(rows) / len(members)
             groups = None if members.groups is None else members.groups
-            ours, theirs = (_at_most(r, self.per_class, rng) for r in (own, rows))
-            a = mean_pairwise(released[ours], _duplicates(released[ours]))
+            ours, theirs = (r[at_most(len(r), self.per_class, rng)] for r in (own, rows))
+            a = mean_pairwise(released[ours], duplicates(released[ours]))
             b = mean_pairwise(real[theirs], None if groups is None else groups[theirs])
             sums += share * a[0], (share * a[1]) ** 2, share * b[0], (share * b[1]) ** 2
         return _ratio("diversity", (sums[0], sums[1] ** 0.5), (sums[2], sums[3] ** 0.5))
@@ -171,14 +173,6 @@ class _Scale:
     def __call__(self, vectors: np.ndarray) -> np.ndarray:
         scaled: np.ndarray = (vectors - self._mean) / self._spread
         return scaled
-
-
-def _duplicates(vectors: np.ndarray) -> np.ndarray:
-    """For each row the number of its group of identical rows, from 0; ``(n,) int64``."""
-    rows = np.ascontiguousarray(vectors + 0.0)  # −0 and 0 are one value
-    keys = rows.view(np.dtype((np.void, rows.dtype.itemsize * rows.shape[1]))).ravel()
-    inverse: np.ndarray = np.unique(keys, return_inverse=True)[1].ravel()
-    return inverse
 
 
 def cluster_mean(values: np.ndarray, clusters: np.ndarray | None = None) -> tuple[float, float]:
@@ -215,10 +209,6 @@ def mean_pairwise(vectors: np.ndarray, clusters: np.ndarray | None = None) -> tu
         own[rows] = np.sqrt(np.where(squares > tie, squares, 0.0)).sum(axis=1) / (n - 1)
     mean, error = cluster_mean(own, clusters)
     return mean, 2 * error
-
-
-def _at_most(rows: np.ndarray, n: int, rng: np.random.Generator) -> np.ndarray:
-    return rows if len(rows) <= n else np.sort(rng.choice(rows, n, replace=False))
 
 
 def _perplexity(counts: np.ndarray) -> float:

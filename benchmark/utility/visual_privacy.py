@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any, ClassVar
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
@@ -17,6 +17,10 @@ from benchmark.contracts import (
     UtilityInfo,
 )
 from benchmark.utility.release_distance import cluster_mean
+from benchmark.utility.sampling import at_most, duplicates
+
+if TYPE_CHECKING:
+    import torch
 
 __all__ = ["VisualPrivacy", "superiority"]
 
@@ -29,12 +33,21 @@ class VisualPrivacy(Utility):
 
     Likeness alone means nothing: two images of different patients may look alike. So each figure stands beside a
     control, real test images against *their* nearest private image. Nearest is meant pixel by pixel (least squared
-    difference). Figures, under the clean condition alone:
+    difference). Figures, under the clean condition alone, each as ``…_to_members`` for released and ``…_real`` for
+    fresh real images:
 
-    - ``ssim_to_members`` and ``ssim_real``: mean structural similarity of released, and of fresh real, images;
-    - ``psnr_to_members`` and ``psnr_real``: mean peak signal-to-noise ratio in dB, copies counted as 58.9;
+    - ``ssim``: mean structural similarity;
+    - ``ms_ssim``: the same over several scales, as many as the images' size allows (the interval's method says how
+      many; all five need 176 pixels);
+    - ``psnr``: mean peak signal-to-noise ratio in dB, copies counted as 58.9;
+    - ``feature_distance``: mean distance in the layers of EfficientNet-Lite0, an unweighted form of LPIPS; not the
+      LPIPS of Zhang et al.'s weights, and not comparable with it.
+
+    And how often the released image is the more alike one, ties counted half (0.5 for fresh images, 1 for copies):
+
     - ``ssim_excess``: chance that a released image is more similar to its nearest private one than a fresh real image
-      is, ties counted half: 0.5 for fresh images, 1 for copies.
+      is to its own, by SSIM;
+    - ``feature_excess``: the same by the distance in the network's layers.
 
     A proxy: images that look like nothing real may still tell who was a member.
 
@@ -42,23 +55,32 @@ class VisualPrivacy(Utility):
     ----------
     images : int, default=2000
         At most so many released, and so many real, images are compared, drawn at random.
+    features : bool, default=True
+        Also the distance in the layers of EfficientNet-Lite0, whose weights come with a package.
+    resolution : int, default=64
+        Side to which images are resized for the network, in pixels.
 
     References
     ----------
-    Wang et al. (2004), IEEE Transactions on Image Processing 13:600 (SSIM). Soufleri, Saha, Roy (2022),
+    Wang et al. (2004), IEEE Transactions on Image Processing 13:600 (SSIM). Wang, Simoncelli, Bovik (2003), Asilomar
+    Conference (MS-SSIM). Zhang et al. (2018), arXiv:1801.03924 (LPIPS). Soufleri, Saha, Roy (2022),
     arXiv:2210.03205, whose visual comparison it repeats with a control.
     """
 
     info: ClassVar[UtilityInfo] = UtilityInfo(
         name="visual_privacy",
-        version="1",
-        summary="Proxy: SSIM and PSNR of released images to the nearest private image.",
+        version="2",
+        summary="Proxy: SSIM, MS-SSIM, PSNR and network distance of released images to the nearest private one.",
         citation="Wang et al. (2004), IEEE Transactions on Image Processing 13:600",
         kinds=frozenset({"image"}),
         labelled=False,
         needs_members=True,
     )
     images: int = Field(2000, ge=2, description="at most so many images of each are compared")
+    features: bool = Field(True, description="also the distance in the layers of a network")
+    resolution: int = Field(
+        64, ge=32, le=1024, description="side of the network's input, in pixels; trained at 224"
+    )
 
     def evaluate(
         self,
@@ -74,57 +96,84 @@ class VisualPrivacy(Utility):
         ------
         LeakboardError
             Without ``context.members``.
+        Unavailable
+            With ``features``, when the network's weights are not installed.
         """
         if context.members is None:
             raise LeakboardError(
                 "visual_privacy compares with the members. Got a context without them; the harness "
                 "gives them to utilities with `needs_members=True` in their info."
             )
-        released = self._some(release, context.rng("released"))
-        real = self._some(test["clean"], context.rng("real"))
+        from benchmark.learning.image_quality import n_scales
+
+        released, real = (
+            records.take(at_most(len(records), self.images, context.rng(name)))
+            for name, records in (("released", release), ("real", test["clean"]))
+        )
         ours, theirs = (self._likeness(r, context.members, context) for r in (released, real))
         figures: dict[str, Any] = {}
-        for i, name in enumerate(("ssim", "psnr")):
-            figures[f"{name}_to_members"] = _with_interval(ours[i], _pictures(released))
-            figures[f"{name}_real"] = _with_interval(theirs[i], real.groups)
-        figures["ssim_excess"] = superiority(ours[0], theirs[0])
+        for name, values in ours.items():
+            said = f"; {n_scales(real.data.shape[1:3])} scales" if name == "ms_ssim" else ""
+            pictures = duplicates(released.data.reshape(len(released), -1))
+            figures[f"{name}_to_members"] = _with_interval(values, pictures, said)
+            figures[f"{name}_real"] = _with_interval(theirs[name], real.groups, said)
+        figures["ssim_excess"] = superiority(ours["ssim"], theirs["ssim"])
+        if self.features:
+            near, far = ours["feature_distance"], theirs["feature_distance"]
+            figures["feature_excess"] = superiority(-near, -far)
         return {name: Figures(values=figures if name == "clean" else {}) for name in test}
-
-    def _some(self, records: Records, rng: np.random.Generator) -> Records:
-        n = len(records)
-        if n <= self.images:
-            return records
-        return records.take(np.sort(rng.choice(n, self.images, replace=False)))
 
     def _likeness(
         self, records: Records, members: Records, context: Context
-    ) -> tuple[np.ndarray, np.ndarray]:
-        """SSIM and PSNR of each record to the nearest member."""
+    ) -> dict[str, np.ndarray]:
+        """Likeness, by several measures, of each record to the nearest member."""
         from threadpoolctl import threadpool_limits
 
-        from benchmark.learning.image_quality import psnr, ssim
+        from benchmark.learning.image_quality import feature_distance, ms_ssim, psnr, ssim
         from benchmark.learning.neighbours import nearest
 
         _, rows = nearest(records.flat(), members.flat(), device=context.device)
         private = members.data[rows[:, 0]]
         with threadpool_limits(1, user_api="blas"):  # the same bits on any number of threads
-            return ssim(records.data, private), psnr(records.data, private)
+            measures = (("ssim", ssim), ("ms_ssim", ms_ssim), ("psnr", psnr))
+            found = {name: measure(records.data, private) for name, measure in measures}
+        if self.features:
+            stages = _stages(self.resolution, context)
+            found["feature_distance"] = feature_distance(records.data, private, stages)
+        return found
 
 
-def _pictures(records: Records) -> np.ndarray:
-    """For each record the number of its picture: copies are one observation."""
-    flat = records.data.reshape(len(records), -1)
-    inverse: np.ndarray = np.unique(flat, axis=0, return_inverse=True)[1].ravel()
-    return inverse
+def _stages(resolution: int, context: Context) -> Callable[[np.ndarray], Sequence[torch.Tensor]]:
+    """What the seven stages of EfficientNet-Lite0 answer to images."""
+    import torch
+
+    from benchmark.features.efficientnet import NORMALISATION, load_network
+    from benchmark.features.network import Preparation
+
+    network: Any = load_network().eval().to(context.device)
+    preparation = Preparation(resolution, mean=NORMALISATION, std=NORMALISATION)
+
+    def answer(images: np.ndarray) -> list[torch.Tensor]:
+        exact = torch.backends.cudnn.flags(enabled=True, deterministic=True, allow_tf32=False)
+        with torch.inference_mode(), exact:
+            x = network.bn1(network.conv_stem(preparation.apply(images, context.device)))
+            found = []
+            for stage in network.blocks:
+                x = stage(x)
+                found.append(x)
+            return found
+
+    return answer
 
 
 def _with_interval(
-    values: np.ndarray, clusters: np.ndarray | None
+    values: np.ndarray, clusters: np.ndarray | None, said: str
 ) -> float | tuple[float, float, float, str]:
     mean, error = cluster_mean(values, clusters)
     if np.isnan(error):
         return mean
-    return mean, mean - _Z * error, mean + _Z * error, "normal, one identity or picture as one"
+    method = f"normal, one identity or picture as one{said}"
+    return mean, mean - _Z * error, mean + _Z * error, method
 
 
 def superiority(a: np.ndarray, b: np.ndarray) -> float:

