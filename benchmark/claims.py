@@ -198,6 +198,8 @@ def _named(rows: pd.DataFrame, column: str, name: str) -> pd.Series:
     if exact.any():
         return exact
     pattern = re.escape(name).replace(r"\*", ".*")
+    if column == "method" and " + " not in name:
+        labels = labels.where(~labels.str.contains(" + ", regex=False), "")
     return labels.str.fullmatch(rf"{pattern}([(@].*)?")
 
 

@@ -357,6 +357,58 @@ def _artifacts(store: Store, key: str) -> Mapping[str, str]:
     return record.artifacts if record else {}
 
 
+# ---------------------------------------------------------------- publishing
+
+
+def _publish(node: Node, store: Store, context: Context) -> Outcome:
+    """A release whose records are perturbed; what it claims and which member a record stands for stay as they were.
+
+    Scales come from the auxiliary records, which are no members: perturbing is post-processing, which no guarantee
+    minds.
+    """
+    release, source, game = node.needs
+    perturbed = _perturbed(node, store, source, game)
+    records = perturbed(load_records(store, release, "release"), context.rng("publish"))
+    arrays = {"release": records_arrays(records)}
+    if "referee.npz" in _artifacts(store, release):
+        arrays["referee"] = store.arrays(release, "referee")
+    return Outcome(values={**_values(store, release), "notes": {}}, arrays=arrays)
+
+
+def _publish_shadows(node: Node, store: Store, context: Context) -> Outcome:
+    """Shadow releases, perturbed as the release under attack is, each with noise of its own."""
+    shadows, source, game = node.needs
+    perturbed = _perturbed(node, store, source, game)
+    releases = _load_releases(store, shadows)
+    return Outcome(
+        values=dict(_values(store, shadows)),
+        arrays={
+            "releases": _stacked(
+                [perturbed(r, context.rng("publish", i)) for i, r in enumerate(releases)]
+            ),
+            "inclusion": store.arrays(shadows, "inclusion"),
+        },
+    )
+
+
+def _perturbed(
+    node: Node, store: Store, source: str, game: str
+) -> Callable[[Records, np.random.Generator], Records]:
+    """Perturbs released records, with the scales of the auxiliary records."""
+    perturbation: Perturbation = _plugin("perturbations", node.spec["perturbation"])
+    auxiliary = load_records(store, source, "pool").take(store.arrays(game, "public")["auxiliary"])
+
+    def apply(records: Records, rng: np.random.Generator) -> Records:
+        changed = perturbation.apply(records, node.spec["severity"], rng, auxiliary)
+        if len(changed) != len(records):
+            raise InvalidRecords(
+                f"{perturbation.info.name} must keep the {len(records)} records. Got {len(changed)}."
+            )
+        return changed
+
+    return apply
+
+
 # ---------------------------------------------------------------- shadows
 
 
@@ -648,6 +700,8 @@ _KINDS: Mapping[str, Callable[[Node, Store, Context], Outcome]] = {
     "game": _game,
     "fit": _fit,
     "reference": _reference,
+    "publish": _publish,
+    "publish shadows": _publish_shadows,
     "embed": _embed_release,
     "shadows": _shadows,
     "embed shadows": _embed_shadows,

@@ -7,7 +7,7 @@ anything has run. :func:`make_plan` then is pure: equal input gives equal keys, 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from benchmark.contracts import (
@@ -23,13 +23,22 @@ from benchmark.contracts import (
 )
 from benchmark.node import Node, canonical_json, digest
 from benchmark.registry import Registry
-from benchmark.suite import DatasetEntry, GameRules, Limits, PluginEntry, Suite, SuiteError
+from benchmark.suite import (
+    DatasetEntry,
+    GameRules,
+    Limits,
+    PluginEntry,
+    PublishEntry,
+    Suite,
+    SuiteError,
+)
 
 __all__ = [
     "NATIVE",
     "SHADOW_CHUNK",
     "Cell",
     "Plan",
+    "Publication",
     "Resolved",
     "ResolvedDataset",
     "ResolvedPlugin",
@@ -57,8 +66,24 @@ SHADOW_CHUNK = 16
 REFERENCE_VERSION = "1"
 """Part of every key of a reference release: raised when it would be fitted on other records."""
 
+PUBLISH_VERSION = "1"
+"""Part of every key of a publication: raised when releases would be perturbed otherwise."""
+
 SHADOWS_VERSION = "1"
 """Part of every key of shadows: raised when they would be drawn or fitted differently."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Publication:
+    """How the records of a release are perturbed before they are published."""
+
+    perturbation: ResolvedPlugin
+    severity: int
+
+    @property
+    def label(self) -> str:
+        """As in ``gaussian_noise 3``."""
+        return f"{self.perturbation.label} {self.severity}"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,7 +91,8 @@ class ResolvedPlugin:
     """A plugin with validated parameters, or the reason why it cannot be had.
 
     ``label`` names it with the parameters that the suite gives; ``space`` is the kind of records that the suite wants
-    it to work on, if it says so. ``base`` is the method that a method works from, if it names one.
+    it to work on, if it says so. ``base`` is the method that a method works from, if it names one; ``publication`` says
+    how a method's release is perturbed before it is published, where it is.
     """
 
     kind: str
@@ -77,14 +103,27 @@ class ResolvedPlugin:
     fingerprint: str = ""
     space: Kind | None = None
     base: ResolvedPlugin | None = None
+    publication: Publication | None = None
     severities: tuple[int, ...] = ()
     unavailable: str = ""
 
     @property
     def parameters_text(self) -> str:
-        """All parameters as canonical JSON, with the ``space`` that the suite asks for, if it does."""
+        """All parameters as canonical JSON, with the ``space`` that the suite asks for and ``publish``, if any."""
         space = {"space": self.space} if self.space else {}
-        return canonical_json({**self.parameters, **space})
+        publish = {"publish": self.publication.label} if self.publication else {}
+        return canonical_json({**self.parameters, **space, **publish})
+
+    @property
+    def control(self) -> bool:
+        """Whether it is a method that only calibrates the board. A perturbed control calibrates nothing any more."""
+        info = self.plugin.info if self.plugin is not None else None
+        return bool(getattr(info, "control", False)) and self.publication is None
+
+    def published(self, publication: Publication) -> ResolvedPlugin:
+        """The method whose releases are perturbed before they are published."""
+        label = f"{self.label} + {publication.label}"
+        return replace(self, label=label, publication=publication)
 
     def spec(self) -> dict[str, Any]:
         """How a node names this plugin."""
@@ -134,6 +173,7 @@ class Resolved:
     utilities: tuple[ResolvedPlugin, ...]
     perturbations: tuple[ResolvedPlugin, ...]
     limits: Limits
+    published: tuple[ResolvedPlugin, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -221,23 +261,30 @@ def resolve(
         attacks=tuple(attacks),
         utilities=tuple(_resolve_all(suite, registry, "utilities", suite.utilities)),
         perturbations=tuple(_resolve_all(suite, registry, "perturbations", suite.perturbations)),
+        published=tuple(_publications(suite, registry, methods)),
         limits=suite.limits,
     )
 
 
 def _resolve_all(
-    suite: Suite, registry: Registry, kind: str, entries: Sequence[PluginEntry]
+    suite: Suite,
+    registry: Registry,
+    kind: str,
+    entries: Sequence[PluginEntry],
+    section: str = "",
 ) -> list[ResolvedPlugin]:
+    """The plugins of the entries; ``section`` is where a single entry stands in the suite, if not in ``kind``."""
     found = []
     for i, entry in enumerate(entries):
+        where = section or f"{kind}.{i}"
         for parameters in entry.combinations():
             try:
                 resolved = _resolve_one(registry, kind, entry.name, parameters, entry.space)
             except LeakboardError as error:
-                raise SuiteError(f"suite {suite.name}: {kind}.{i}: {error}") from error
+                raise SuiteError(f"suite {suite.name}: {where}: {error}") from error
             severities = getattr(entry, "severities", None)
             if kind == "perturbations" and resolved.plugin is not None:
-                resolved = _with_severities(suite, i, resolved, severities)
+                resolved = _with_severities(suite, where, resolved, severities)
             found.append(resolved)
     identities = [(p.name, p.parameters_text, p.space) for p in found]
     for i, one in enumerate(identities):
@@ -246,14 +293,56 @@ def _resolve_all(
     return found
 
 
+def _publications(
+    suite: Suite, registry: Registry, methods: Sequence[ResolvedPlugin]
+) -> list[ResolvedPlugin]:
+    """The methods as they are published perturbed: each perturbation and severity of those asked for."""
+    found: list[ResolvedPlugin] = []
+    perturbations = [
+        (entry, perturbation)
+        for i, entry in enumerate(suite.publish)
+        for perturbation in _resolve_all(
+            suite, registry, "perturbations", [entry], section=f"publish.{i}"
+        )
+    ]
+    for entry, perturbation in perturbations:
+        if perturbation.plugin is None:
+            raise SuiteError(f"suite {suite.name}: publish: {perturbation.unavailable}")
+        for severity in perturbation.severities:
+            publication = Publication(perturbation=perturbation, severity=severity)
+            chosen = _to_publish(suite, entry, methods)
+            found += [method.published(publication) for method in chosen]
+    labels = [method.label for method in found]
+    twice = sorted({label for label in labels if labels.count(label) > 1})
+    if twice:
+        raise SuiteError(f"suite {suite.name}: publish: {twice[0]} is listed twice.")
+    return found
+
+
+def _to_publish(
+    suite: Suite, entry: PublishEntry, methods: Sequence[ResolvedPlugin]
+) -> list[ResolvedPlugin]:
+    if entry.methods is None:
+        return [m for m in methods if m.name != "holdout"]
+    named = {e.name for e in suite.methods} | {m.name for m in methods}
+    known = named | {m.label for m in methods} | set(CONTROLS)
+    for name in entry.methods:
+        if name not in known and name.partition("(")[0] not in named:
+            raise SuiteError(
+                f"suite {suite.name}: publish: methods: {name!r} is no method of this suite. "
+                f"Allowed: {', '.join(sorted(known))}."
+            )
+    return [m for m in methods if m.name in entry.methods or m.label in entry.methods]
+
+
 def _with_severities(
-    suite: Suite, i: int, resolved: ResolvedPlugin, severities: list[int] | None
+    suite: Suite, section: str, resolved: ResolvedPlugin, severities: list[int] | None
 ) -> ResolvedPlugin:
     most = resolved.plugin.info.severities
     chosen = severities or list(range(1, most + 1))
     if not all(1 <= s <= most for s in chosen):
         raise SuiteError(
-            f"suite {suite.name}: perturbations.{i}.severities: must be in 1 … {most}. Got {chosen}."
+            f"suite {suite.name}: {section}.severities: must be in 1 … {most}. Got {chosen}."
         )
     return ResolvedPlugin(**{**resolved.__dict__, "severities": tuple(chosen)})
 
@@ -600,7 +689,7 @@ class _Builder:
         for attack in self.resolved.attacks:
             if _is_gate(attack):
                 self._add_attack(place, None, "", attack)
-        for method in self.resolved.methods:
+        for method in (*self.resolved.methods, *self.resolved.published):
             fit = self._add_fit(place, method)
             for attack in self.resolved.attacks:
                 if not _is_gate(attack):
@@ -659,15 +748,37 @@ class _Builder:
         )
 
     def _add_fit(self, place: _Place, method: ResolvedPlugin) -> str:
-        """Add the fit and its cell; the key of the fit, or nothing where it cannot be."""
+        """Add the fit and its cell; the key of the fit, or nothing where it cannot be.
+
+        Of a method that is published perturbed it is the key of the publication, which stands in for the fit.
+        """
         space, why = _method_space(method, place.dataset.kind)
         if why:
             status = "unavailable" if method.unavailable else "not applicable"
             self._cell(place, "fit", method=method, status=status, reason=why)
             return ""
-        key = self._fit(place, method, space)
+        key = self._publish(place, method, self._fit(place, method, space), space)
         self._cell(place, "fit", method=method, key=key, fit=key)
         return key
+
+    def _publish(self, place: _Place, method: ResolvedPlugin, release: str, space: str) -> str:
+        """Key of the node with this release, or these shadow releases, as they are published, in their own space."""
+        if method.publication is None:
+            return release
+        shadows = self.nodes[release].kind == "shadows"
+        return self.plugin_node(
+            "publish shadows" if shadows else "publish",
+            f"{method.publication.label} on {self.nodes[release].label}",
+            {"perturbation": method.publication.perturbation},
+            {
+                "severity": method.publication.severity,
+                "seed": place.seed,
+                "space": space,
+                "version": PUBLISH_VERSION,
+            },
+            (release, place.records(space), place.game),
+            work=SHADOW_CHUNK if shadows else 1,
+        )
 
     def _fit(self, place: _Place, method: ResolvedPlugin, space: str) -> str:
         """Key of the node that fits a method, after the one that it works from."""
@@ -676,7 +787,7 @@ class _Builder:
             needs.append(self._fit(place, method.base, space))
         return self.plugin_node(
             "fit",
-            f"{method.label} on {_where(place, space)}",
+            f"{_unpublished(method)} on {_where(place, space)}",
             _with_base(method),
             {"seed": place.seed, "space": space},
             needs,
@@ -687,12 +798,13 @@ class _Builder:
         fitted = self.nodes[fit].spec["space"]
         key = self.plugin_node(
             "reference",
-            f"{method.label} on {_where(place, fitted)}",
+            f"{_unpublished(method)} on {_where(place, fitted)}",
             _with_base(method),
             {"seed": place.seed, "space": fitted, "version": REFERENCE_VERSION},
             (place.records(fitted), place.game),
             work=2 if method.base else 1,
         )
+        key = self._publish(place, method, key, fitted)
         if fitted == space:
             return key
         label = f"reference of {method.label} on {place.text}"
@@ -715,7 +827,7 @@ class _Builder:
         for chunk in range(-(-n // SHADOW_CHUNK)):
             key = self.plugin_node(
                 "shadows",
-                f"{chunk * SHADOW_CHUNK} … of {self.nodes[fit].label.removeprefix('fit ')}",
+                f"{chunk * SHADOW_CHUNK} … of {_unpublished(method)} on {_where(place, fitted)}",
                 _with_base(method),
                 {
                     "seed": place.seed,
@@ -727,6 +839,7 @@ class _Builder:
                 (place.records(fitted), place.game),
                 work=SHADOW_CHUNK * (2 if method.base else 1),
             )
+            key = self._publish(place, method, key, fitted)
             if fitted != space:
                 key = self.plugin_node(
                     "embed shadows",
@@ -828,6 +941,13 @@ def _with_base(method: ResolvedPlugin) -> dict[str, ResolvedPlugin]:
     return {"method": method} if method.base is None else {"method": method, "base": method.base}
 
 
+def _unpublished(method: ResolvedPlugin) -> str:
+    """The method's label without how it is published: its fit is shared by all publications."""
+    if method.publication is None:
+        return method.label
+    return method.label.removesuffix(f" + {method.publication.label}")
+
+
 def _where(place: _Place, space: str) -> str:
     if space == "image":
         return f"{place.dataset.label}/images, seed {place.seed}"
@@ -853,6 +973,11 @@ def _method_space(method: ResolvedPlugin, dataset_kind: str) -> tuple[str, str]:
         return "", f"{method.name} works on images; the dataset holds features"
     if method.base is not None and space not in method.base.plugin.info.kinds:
         return "", f"{method.name} works on {space} records; {method.base.name}, its base, does not"
+    if method.publication is not None:
+        perturbation = method.publication.perturbation
+        if perturbation.plugin.info.kind != space:
+            perturbed = perturbation.plugin.info.kind
+            return "", f"{perturbation.name} perturbs {perturbed}s; {method.name} releases {space}s"
     return space, ""
 
 
@@ -871,6 +996,8 @@ def _attack_obstacle(
     if space == "image" and release_space != "image":
         return f"{attack.name} works on images; {method.label} releases features"
     needs, offers = attack.plugin.info.needs, method.plugin.info.offers
+    if method.publication is not None and needs in (Access.SAMPLER, Access.WEIGHTS):
+        return f"{attack.name} needs access {needs}; what is published are perturbed records alone"
     if needs is not Access.TRAINER and needs > offers:
         return f"{attack.name} needs access {needs}; {method.name} offers {offers}"
     if needs in (Access.SAMPLER, Access.WEIGHTS) and space != release_space:

@@ -251,7 +251,7 @@ class _Collector:
                 "method": method.name if method else "",
                 "method_params": method.parameters_text if method else "",
                 "method_label": method.label if method else "",
-                "method_control": bool(method and method.plugin and method.plugin.info.control),
+                "method_control": _is_control(method),
                 "access": cell.access,
                 "attack": attack.name if attack else "",
                 "attack_params": attack.parameters_text if attack else "",
@@ -352,7 +352,7 @@ class _Collector:
             dataset=first.dataset,
             features=first.features,
             method=first.method.label if first.method else "",
-            method_name=first.method.name if first.method else "",
+            method_name=_name_for_controls(first.method),
             attack=first.attack or ResolvedPlugin(kind="attacks", name="", label=""),
             known_answer=any(
                 d.label == first.dataset and d.controls is not None
@@ -628,7 +628,7 @@ class _Collector:
             (c.dataset, c.features, c.seed, c.utility.label if c.utility else ""): figures[c.key]
             for cells in places
             for c in cells
-            if c.method is not None and c.method.name == "identity" and c.key in figures
+            if _name_for_controls(c.method) == "identity" and c.key in figures
         }
         for cells in places:
             self._utility_rows(cells, figures, reference)
@@ -689,7 +689,7 @@ class _Collector:
                     self.row(cell, status=status, reason=reason)
                     continue
                 record = self.records[cell.key]
-                durations.append(exact(record.duration_s, "wall clock"))
+                durations.append(exact(self._fit_duration(cell, record), "wall clock"))
                 self.figure_row(cell, "fit_duration_s", durations[-1])
                 for metric, note in _notes(record).items():
                     self.figure_row(cell, metric, note)
@@ -707,6 +707,12 @@ class _Collector:
                 claims = claim_figures(self._guarantee(cells[0]))
                 for metric, claim in claims.items():
                     self.summary_row(cells[0], metric, [claim])
+
+    def _fit_duration(self, cell: Cell, record: Record) -> float:
+        """Seconds of a fit; of a publication with those of the fit that it perturbs."""
+        node = self.plan.nodes[cell.key]
+        fit = self.records.get(node.needs[0]) if node.kind == "publish" else None
+        return record.duration_s + (fit.duration_s if fit is not None else 0.0)
 
     # -- the Pareto front
 
@@ -817,8 +823,15 @@ def _with_relative(
             )
 
 
+def _name_for_controls(method: ResolvedPlugin | None) -> str:
+    """The name under which controls find a method; a perturbed publication is no control's release any more."""
+    if method is None:
+        return ""
+    return method.name if method.publication is None else method.label
+
+
 def _is_control(method: ResolvedPlugin | None) -> bool:
-    return bool(method and method.plugin and method.plugin.info.control)
+    return bool(method and method.control)
 
 
 def _joint_worst_case(trials: Mapping[str, Sequence[Trial]], confidence: float) -> WorstCase | None:

@@ -282,7 +282,7 @@ def board_info(run: OpenRun, records: Mapping[str, Record], results: Results) ->
         },
         "protocol": protocol(run.suite),
         "datasets": [_dataset_info(run, records, d) for d in resolved.datasets],
-        "methods": [_plugin_info(p) for p in resolved.methods],
+        "methods": [_plugin_info(p) for p in (*resolved.methods, *resolved.published)],
         "attacks": [_plugin_info(p) for p in resolved.attacks],
         "utilities": [_plugin_info(p) for p in resolved.utilities],
         "perturbations": [_perturbation_info(p) for p in resolved.perturbations],
@@ -317,8 +317,9 @@ def _plugin_info(plugin: ResolvedPlugin) -> dict[str, Any]:
         "summary": info.summary,
         "citation": info.citation,
         "access": "" if access is None else str(access),
-        "params": dict(plugin.parameters),
-        "control": bool(getattr(info, "control", False)),
+        "params": dict(plugin.parameters)
+        | ({"publish": plugin.publication.label} if plugin.publication else {}),
+        "control": plugin.control,
         "auxiliary": getattr(info, "auxiliary", ""),
         "shadows": shadows_of(plugin.plugin),
     }
@@ -366,6 +367,25 @@ def _dataset_info(run: OpenRun, records: Mapping[str, Record], dataset: Any) -> 
 def protocol(suite: Suite) -> list[dict[str, str]]:
     """How the figures came about, for readers of the board."""
     percent = f"{100 * suite.confidence:g} %"
+    perturbed = [
+        {
+            "title": "Perturbed test records",
+            "text": "What was trained on a release is also measured on perturbed test records. The mean "
+            "balanced error is the mean over severities, then over perturbations, each with the same weight; "
+            "in its interval every test record counts once, with the share of conditions under which it is "
+            "misclassified. Curves start at the clean figure.",
+        }
+    ]
+    published = [
+        {
+            "title": "Perturbed releases",
+            "text": "A row such as `cvae + gaussian_noise 3` is the same release as that of cvae, perturbed "
+            "before it was published: the attacks and utilities see the perturbed records alone, and shadow "
+            "and reference releases are perturbed in the same way. Scales are those of auxiliary records, so "
+            "that the method's guarantee still holds. The generator itself is not published, so attacks on "
+            "the sampler or its weights do not apply.",
+        }
+    ]
     return [
         {
             "title": "The game",
@@ -446,4 +466,6 @@ def protocol(suite: Suite) -> list[dict[str, str]]:
             "text": "Trained on the release, measured on real test records; validation records serve early "
             "stopping. Relative figures divide by training on the real members (identity) at the same seed.",
         },
+        *(perturbed if suite.perturbations else []),
+        *(published if suite.publish else []),
     ]

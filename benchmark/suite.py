@@ -3,7 +3,9 @@
 A plugin is named by a string or by a mapping with ``name`` and, where wanted, ``params`` (fixed values), ``grid``
 (lists of values, all combinations of which are run) and ``space`` (``image`` or ``feature``, the records it is to work
 on). A dataset's entry also says which ``features`` it is looked at in, how large the ``game`` is, and which ``subset``
-of a large dataset to use. ``claims`` are what a paper says of the figures; the run judges them.
+of a large dataset to use. ``perturbations`` are of the test records; those of ``publish`` are of the releases, each of
+which is a row of its own beside the release as it was. ``claims`` are what a paper says of the figures; the run judges
+them.
 """
 
 from __future__ import annotations
@@ -36,6 +38,7 @@ __all__ = [
     "GameRules",
     "PerturbationEntry",
     "PluginEntry",
+    "PublishEntry",
     "Suite",
     "SuiteError",
     "built_in_suites",
@@ -74,6 +77,16 @@ class PerturbationEntry(PluginEntry):
     """A perturbation of the test records, at some severities (default: all)."""
 
     severities: list[int] | None = None
+
+
+class PublishEntry(PerturbationEntry):
+    """A perturbation of released records before they are published, and of which ``methods``.
+
+    ``methods`` are names, which stand for every variant in the suite, or labels, such as ``k_same(k=5)``; by default
+    all methods but the control ``holdout``.
+    """
+
+    methods: list[Annotated[str, Field(min_length=1)]] | None = None
 
 
 class GameRules(_Model):
@@ -187,6 +200,7 @@ class Suite(_Model):
     attacks: list[Entry] = []
     utilities: list[Entry] = []
     perturbations: list[Annotated[PerturbationEntry, BeforeValidator(_named)]] = []
+    publish: list[Annotated[PublishEntry, BeforeValidator(_named)]] = []
     game: GameRules = GameRules()
     confidence: float = Field(default=0.95, gt=0.5, lt=1)
     limits: Limits = Limits()
@@ -314,6 +328,7 @@ _SECTIONS: Mapping[str, type[_Model]] = {
     "attacks": PluginEntry,
     "utilities": PluginEntry,
     "perturbations": PerturbationEntry,
+    "publish": PublishEntry,
 }
 
 

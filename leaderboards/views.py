@@ -84,6 +84,10 @@ METRIC_NAMES = {
 }
 
 
+PUBLISH = "publish="
+"""How the parameter begins that says how a release was perturbed before it was published."""
+
+
 @dataclass
 class AttackColumn:
     """The head of an attack's column."""
@@ -109,8 +113,11 @@ class RowView:
     @property
     def label(self) -> str:
         """The name with the parameters that tell it from its namesakes."""
-        apart = ", ".join(self.told_apart_by)
-        return f"{self.row.method} ({apart})" if apart else self.row.method
+        apart = ", ".join(t for t in self.told_apart_by if not t.startswith(PUBLISH))
+        published = "".join(
+            f" + {t.removeprefix(PUBLISH)}" for t in self.told_apart_by if t.startswith(PUBLISH)
+        )
+        return (f"{self.row.method} ({apart})" if apart else self.row.method) + published
 
 
 @dataclass
@@ -238,10 +245,15 @@ def _anchor(text: str, taken: set[str]) -> str:
 def _parameters(group: Group, row: Row) -> tuple[list[str], list[str]]:
     """The parameters that the suite gives or in which a row differs from its namesakes, and all of them."""
     texts = parameter_texts(row.params)
-    given = f", {row.label.partition('(')[2].rpartition(')')[0]}, "
+    label = row.label.partition(" + ")[0]
+    given = f", {label.partition('(')[2].rpartition(')')[0]}, "
     namesakes = [set(parameter_texts(r.params)) for r in group.rows if r.method == row.method]
     shared = set.intersection(*namesakes)
-    return [text for text in texts if text not in shared or f", {text}, " in given], texts
+    return [
+        text
+        for text in texts
+        if text not in shared or f", {text}, " in given or text.startswith(PUBLISH)
+    ], texts
 
 
 def _attack_column(group: Group, column: Column, levels: list[str], info: dict) -> AttackColumn:
