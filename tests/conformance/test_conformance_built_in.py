@@ -21,6 +21,7 @@ PARAMETERS = {
     "cvae": {"epochs": 3},
     "dp_cvae": {"epochs": 3, "accountant": "rdp"},
     "dp_merf": {"steps": 5},
+    "gradient_matching": {"iterations": 5, "width": 4},
     "bn_inversion": {"epochs": 2, "steps": 3, "width": 4, "soft_labels": True},
     "cnn": {"epochs": 2, "width": 4},
     "gan": {"steps": 2, "channels": 4, "least_diversity": 0.0},
