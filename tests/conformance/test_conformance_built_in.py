@@ -16,6 +16,7 @@ from benchmark.contracts import (
 )
 from benchmark.registry import KINDS, default_registry
 
+TINY_GAN = {"steps": 2, "channels": 4, "least_diversity": 0.0}
 PARAMETERS = {
     "k_same": {"k": 3},
     "cvae": {"epochs": 3},
@@ -24,7 +25,19 @@ PARAMETERS = {
     "gradient_matching": {"iterations": 5, "width": 4},
     "bn_inversion": {"epochs": 2, "steps": 3, "width": 4, "soft_labels": True},
     "cnn": {"epochs": 2, "width": 4},
-    "gan": {"steps": 2, "channels": 4, "least_diversity": 0.0},
+    "gan": TINY_GAN,
+    "latent_k_same": {"k": 3, "gan": TINY_GAN, "projection_steps": 3},
+    "k_salsa": {"k": 3, "gan": TINY_GAN, "projection_steps": 3, "alignment_steps": 2, "epochs": 1},
+    "latent_linear": {"k": 3, "gan": TINY_GAN, "projection_steps": 3, "points": 4},
+    "latent_walk": {
+        "k": 3,
+        "gan": TINY_GAN,
+        "projection_steps": 3,
+        "epochs": 1,
+        "steps": 2,
+        "points": 4,
+    },
+    "identity_reidentification": {"epochs": 2},
     "phantom": {"patients": 6, "visits": 2, "size": 28},
     "gaussian": {"dimension": 4, "records": 50},
     "noise": {"scale": 0.5},
