@@ -1,7 +1,8 @@
 """Controls: releases whose privacy is known beforehand, so that they calibrate the board.
 
 ``holdout`` gives nothing of the members away, ``identity`` gives everything, and ``gaussian_mean``
-gives away what a closed form says. An attack or a split that contradicts them is void.
+gives away what a closed form says. An attack or a split that contradicts them is void. The first two
+have samplers, which draw their records again.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from typing import ClassVar
 import numpy as np
 
 from benchmark.contracts import (
+    Access,
     Context,
     Field,
     LeakboardError,
@@ -19,12 +21,48 @@ from benchmark.contracts import (
     NotApplicable,
     Records,
     Release,
+    Saved,
 )
 
 __all__ = ["GaussianMean", "Holdout", "Identity", "RandomAverages"]
 
 
-class Holdout(Method):
+class _Resampled(Method):
+    """A release with a sampler that draws its records again, so that attacks on samplers have controls too."""
+
+    def restore(self, saved: Saved, context: Context) -> Release:
+        """The stored release, with its sampler."""
+        return Release(records=saved.records, sample=_Resample(saved.records))
+
+
+class _Resample:
+    """Draws of ``records`` with replacement, of the given labels or of any."""
+
+    def __init__(self, records: Records) -> None:
+        self.records = records
+
+    def __call__(self, n: int, labels: np.ndarray | None, rng: np.random.Generator) -> Records:
+        """``n`` records.
+
+        Raises
+        ------
+        LeakboardError
+            For a label that no record has.
+        """
+        if labels is None:
+            return self.records.take(rng.integers(len(self.records), size=n))
+        rows = np.empty(n, dtype=np.int64)
+        for label in np.unique(labels):
+            own = np.flatnonzero(self.records.labels == label)
+            if len(own) == 0:
+                known = np.unique(self.records.labels).tolist()
+                raise LeakboardError(f"labels must be among {known}. Got {int(label)}.")
+            wanted = labels == label
+            rows[wanted] = rng.choice(own, size=int(wanted.sum()))
+        return self.records.take(rows)
+
+
+class Holdout(_Resampled):
     """Releases fresh real records instead of the members: the utility ceiling and the chance level.
 
     The release has as many records as there are members, drawn without replacement, or all of the
@@ -36,6 +74,7 @@ class Holdout(Method):
         name="holdout",
         version="1",
         summary="Fresh real records, none of them a candidate: every attack must be at chance.",
+        offers=Access.SAMPLER,
         control=True,
         needs_holdout=True,
     )
@@ -56,23 +95,26 @@ class Holdout(Method):
             )
         n = min(len(members), len(holdout))
         chosen = context.rng("holdout").choice(len(holdout), size=n, replace=False)
-        return Release(records=holdout.take(np.sort(chosen)).replace(groups=None))
+        records = holdout.take(np.sort(chosen)).replace(groups=None)
+        return Release(records=records, sample=_Resample(records))
 
 
-class Identity(Method):
+class Identity(_Resampled):
     """Releases the members themselves: the positive control of most attacks."""
 
     info: ClassVar[MethodInfo] = MethodInfo(
         name="identity",
         version="1",
         summary="The members themselves, unchanged: attacks must succeed.",
+        offers=Access.SAMPLER,
         control=True,
     )
 
     def fit(self, members: Records, context: Context) -> Release:
         """Release a copy of ``members`` without their identities."""
         index = np.arange(len(members))
-        return Release(records=members.take(index).replace(groups=None), origin=index)
+        records = members.take(index).replace(groups=None)
+        return Release(records=records, origin=index, sample=_Resample(records))
 
 
 class GaussianMean(Method):

@@ -36,6 +36,7 @@ __all__ = [
     "shadow_statistics",
     "stacked_lira",
     "standardised_log_likelihood",
+    "unexplained",
 ]
 
 Mode = Literal["online", "offline"]
@@ -237,6 +238,31 @@ def calibrated(target: np.ndarray, shadows: np.ndarray, included: np.ndarray) ->
     et al. 2020, section 4.4) of the same method.
     """
     return target - shadow_statistics(shadows, included, mode="offline").mean_out
+
+
+def unexplained(values: np.ndarray, difficulties: np.ndarray) -> np.ndarray:
+    """What is left of scores once their least-squares regression on ``difficulties`` is taken off: ``(m,)``.
+
+    A difficulty is what the same score says of a record where it cannot have been fitted on: under a reference model,
+    or against other records of the population. Taking it off in full (:func:`calibrated`) adds its own noise; the
+    regression takes off as much as the candidates' scores have in common with it. Members and non-members enter alike.
+
+    Parameters
+    ----------
+    values : ndarray of shape (m,)
+    difficulties : ndarray of shape (m, p)
+        Constant columns change nothing.
+
+    References
+    ----------
+    Watson, Guo, Cormode, Sablayrolles (2022). On the Importance of Difficulty Calibration in Membership Inference
+    Attacks. ICLR (where it is taken off in full).
+    """
+    centred = difficulties - difficulties.mean(axis=0)
+    scale = np.sqrt(np.mean(np.square(centred), axis=0))
+    centred = centred[:, scale > 0] / scale[scale > 0]
+    rest = values - values.mean()
+    return np.asarray(rest - centred @ np.linalg.lstsq(centred, rest, rcond=None)[0])
 
 
 def lira(

@@ -14,6 +14,7 @@ are searched again in double precision.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from math import frexp
 from typing import TYPE_CHECKING
@@ -23,7 +24,7 @@ import numpy as np
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["nearest"]
+__all__ = ["nearest", "nearest_in_parts"]
 
 # How many neighbours beyond the k asked for are measured directly, so that rounding in the
 # expansion cannot push a true neighbour off the list.
@@ -99,6 +100,31 @@ def nearest(
             )
             distances[again], indices[again] = found, listed
     return distances, indices
+
+
+def nearest_in_parts(
+    queries: np.ndarray, parts: Iterable[np.ndarray], k: int = 1, *, device: str = "cpu"
+) -> np.ndarray:
+    """Distances to the ``k`` nearest records of a gallery that comes in parts, none of which is kept.
+
+    Parameters
+    ----------
+    queries : ndarray of shape (n, d)
+    parts : iterable of ndarrays of shape (any, d)
+        One after another; draws from a generator, say, of any number.
+    k : int, default=1
+
+    Returns
+    -------
+    ndarray of shape (n, min(k, records in all parts)), float64
+        In ascending order.
+    """
+    found = np.empty((len(queries), 0))
+    for part in parts:
+        if len(part):
+            own, _ = nearest(queries, part, min(k, len(part)), device=device)
+            found = np.sort(np.concatenate([found, own], axis=1), axis=1)[:, :k]
+    return found
 
 
 def _check(queries: np.ndarray, gallery: np.ndarray, k: int, exclude_self: bool) -> None:

@@ -22,6 +22,7 @@ __all__ = [
     "monte_carlo",
     "nearest_distance",
     "nearest_radius",
+    "share_within",
 ]
 
 
@@ -72,11 +73,16 @@ def monte_carlo(
         At most so many neighbours are looked at.
     """
     distances, _ = nearest(candidates, released, min(k, len(released)), device=device)
+    return share_within(distances, radius) / len(released)
+
+
+def share_within(distances: np.ndarray, radius: float | None = None) -> np.ndarray:
+    """:func:`monte_carlo` before its division by the number released, from sorted distances ``(m, k)``."""
     if radius is None:
         radius = float(np.median(distances[:, 0]))
     if radius <= 0:  # most candidates are released as they are
-        return (distances == 0).sum(axis=1) / len(released)
-    return np.maximum(1 - distances / radius, 0).sum(axis=1) / len(released)
+        return np.asarray((distances == 0).sum(axis=1).astype(np.float64))
+    return np.asarray(np.maximum(1 - distances / radius, 0).sum(axis=1))
 
 
 def kde(
