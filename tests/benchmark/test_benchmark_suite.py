@@ -2,7 +2,9 @@
 
 import pytest
 
-from benchmark.suite import Suite, SuiteError, built_in_suites, load_suite
+from benchmark.plan import make_plan, resolve
+from benchmark.registry import default_registry
+from benchmark.suite import DatasetEntry, Suite, SuiteError, built_in_suites, load_suite
 
 MINIMAL = "name: mine\nseeds: 2\ndatasets: [digits]\n"
 
@@ -18,6 +20,14 @@ def test_built_in_suites_are_valid_and_called_as_their_file(name):
     suite = load_suite(name)
     assert suite.name == name
     assert suite.description
+
+
+@pytest.mark.parametrize("name", sorted(built_in_suites()))
+def test_parameters_of_built_in_suites_are_accepted(name):
+    """Of all plugins but the datasets, whose files may be elsewhere: digits stand in for them."""
+    suite = load_suite(name).model_copy(update={"datasets": [DatasetEntry(name="digits")]})
+    plan = make_plan(resolve(suite, default_registry()))
+    assert plan.nodes
 
 
 def test_strings_numbers_and_grids_are_short_for_the_long_form(tmp_path):
