@@ -16,6 +16,7 @@ from benchmark.contracts import (
     NotApplicable,
     PositiveControl,
     Records,
+    Resources,
     Scores,
     View,
 )
@@ -70,6 +71,7 @@ class NearDuplicate(Attack):
             PositiveControl(method="identity", metric="copy_rate_members", at_least=0.95),
         ),
         auxiliary="distances between its records, for the threshold",
+        resources=Resources(time_s=3600.0),
     )
 
     measure: Literal["euclidean", "cosine", "aligned", "perceptual_hash", "ssim"] = Field(
