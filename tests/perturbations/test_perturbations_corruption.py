@@ -1,6 +1,8 @@
 """Image corruptions: each against OpenCV, Pillow, SciPy, scikit-image or its closed form; and what holds for all."""
 
 import io
+import subprocess
+import sys
 import tracemalloc
 
 import cv2
@@ -415,6 +417,43 @@ def test_working_memory_does_not_grow_with_the_images():
         peaks.append(tracemalloc.get_traced_memory()[1] - records.data.nbytes)
         tracemalloc.stop()
     assert peaks[1] < peaks[0] + 1e6 < 20e6, peaks
+
+
+@pytest.mark.slow
+def test_the_process_does_not_grow_with_the_images_either():
+    """Memory that tracemalloc does not see (Pillow, OpenCV): the peak of a whole process."""
+    script = """
+import resource, sys
+import numpy as np
+from benchmark.perturbations.corruption import corrupted_blocks
+from benchmark.perturbations.severities import FAMILIES, MODALITIES, SEVERITIES
+
+n, few = int(sys.argv[1]), np.random.default_rng(0).integers(0, 256, (50, 28, 28, 3), np.uint8)
+
+
+class Served:
+    def __len__(self):
+        return n
+
+    def __getitem__(self, i):
+        return few[np.arange(i.start, min(i.stop, n)) % 50] if isinstance(i, slice) else few[i % 50]
+
+
+for family in FAMILIES:
+    modality = next(m for m in MODALITIES if family in SEVERITIES[m])
+    for block in corrupted_blocks(Served(), (family,), modality, 5, np.random.default_rng(0)):
+        pass
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+"""
+    peaks = [
+        int(
+            subprocess.run(
+                [sys.executable, "-c", script, n], capture_output=True, check=True
+            ).stdout
+        )
+        for n in ("1000", "10000")
+    ]
+    assert peaks[1] < peaks[0] + 4096, peaks  # kibibytes; 10,000 images of one family have 23 MiB
 
 
 def test_a_mixture_gives_each_image_one_corruption_of_its_kind():
