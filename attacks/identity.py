@@ -62,7 +62,9 @@ class IdentityReidentification(Attack):
     training: Literal["candidates", "auxiliary"] = Field(
         "candidates", description="whose identities the network learns to name"
     )
-    epochs: int = Field(30, ge=1, description="passes over the network's training pictures")
+    epochs: int | None = Field(
+        None, ge=1, description="of the network; by default 30 or enough for 400 steps"
+    )
 
     def positive_controls(self) -> tuple[PositiveControl, ...]:
         """Members released as they are: nearly every score, or link, is right."""

@@ -176,7 +176,9 @@ class KSALSA(_Averages):
         1e-6, ge=0, allow_inf_nan=False, description="weight of the distance of Gram matrices"
     )
     alignment_steps: int = Field(100, ge=0, description="steps of Adam on each mean code")
-    epochs: int = Field(30, ge=1, description="of the class classifier behind the features")
+    epochs: int | None = Field(
+        None, ge=1, description="of the class classifier; by default 30 or enough for 400 steps"
+    )
 
     def _codes(
         self, bench: _Bench, groups: list[ClassGroup]
@@ -231,7 +233,9 @@ class LatentLinear(_Latent):
         le=1,
         description="quantile of real-to-real distances below which a picture is dropped",
     )
-    epochs: int = Field(30, ge=1, description="of the classifiers")
+    epochs: int | None = Field(
+        None, ge=1, description="of the classifiers; by default 30 or enough for 400 steps"
+    )
 
     def fit(self, members: Records, context: Context) -> Release:
         """Join ends by paths and release their points.
@@ -505,12 +509,12 @@ class _Bench:
             )
         return groups
 
-    def class_namer(self, epochs: int) -> Namer:
+    def class_namer(self, epochs: int | None) -> Namer:
         """A classifier of the members' classes."""
         n_classes = int(self.members.labels.max()) + 1
         return self._namer("classes", self.members.data, self.members.labels, n_classes, epochs)
 
-    def identity_namer(self, projections: Projections, epochs: int) -> Namer:
+    def identity_namer(self, projections: Projections, epochs: int | None) -> Namer:
         """A classifier of the members' identities: of their images, projections, and codes around these."""
         import torch
 
@@ -533,7 +537,7 @@ class _Bench:
         )
 
     def _namer(
-        self, name: str, images: np.ndarray, targets: np.ndarray, n_classes: int, epochs: int
+        self, name: str, images: np.ndarray, targets: np.ndarray, n_classes: int, epochs: int | None
     ) -> Namer:
         from benchmark.learning.identity import fit_namer
 

@@ -40,6 +40,9 @@ RECIPE = Recipe(
 )
 """How networks are trained here. With one picture or two of each class there is nothing to hold out for validation."""
 
+LEAST_STEPS = 400
+"""Gradient steps below which a network has not learned a few dozen identities; small sets get more epochs."""
+
 LARGEST = 64
 """Sides beyond this are halved, by averaging, until they fit."""
 
@@ -146,7 +149,7 @@ def fit_namer(
         See :class:`Namer`.
     recipe : Recipe
     epochs : int, optional
-        In place of the recipe's.
+        By default the recipe's, or as many as give 400 steps.
     flip : bool, default=False
         Mirror half of the images, which is no augmentation where left and right tell people apart.
     weights_rng, training_rng : torch.Generator
@@ -155,7 +158,7 @@ def fit_namer(
     shape: Shape = (images.shape[1], images.shape[2], images.shape[3])
     recipe = replace(
         recipe,
-        epochs=recipe.epochs if epochs is None else epochs,
+        epochs=_enough(recipe, len(images)) if epochs is None else epochs,
         crop=max(1, min(shape[:2]) // 16),
         flip=flip,
     )
@@ -171,6 +174,11 @@ def fit_namer(
         progress=progress,
     )
     return namer.eval().requires_grad_(False)
+
+
+def _enough(recipe: Recipe, n: int) -> int:
+    """Epochs over ``n`` images: the recipe's, or as many as give :data:`LEAST_STEPS`."""
+    return max(recipe.epochs, -(-LEAST_STEPS // -(-n // recipe.batch_size)))
 
 
 @torch.no_grad()

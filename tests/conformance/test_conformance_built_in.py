@@ -38,6 +38,7 @@ PARAMETERS = {
         "points": 4,
     },
     "identity_reidentification": {"epochs": 2},
+    "identity_exposure": {"epochs": 2},
     "phantom": {"patients": 6, "visits": 2, "size": 28},
     "gaussian": {"dimension": 4, "records": 50},
     "noise": {"scale": 0.5},

@@ -1,0 +1,118 @@
+"""How surely an identity network that no method has seen names members in released pictures: a proxy."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import ClassVar
+
+import numpy as np
+
+from benchmark.contracts import (
+    Context,
+    Field,
+    Figures,
+    LeakboardError,
+    NotApplicable,
+    Records,
+    Utility,
+    UtilityInfo,
+)
+from benchmark.utility.release_distance import Z, cluster_mean
+
+__all__ = ["IdentityExposure"]
+
+
+class IdentityExposure(Utility):
+    """The largest probability of any member's identity in a released picture, by a held-out network.
+
+    The network learns to name the members' identities (patients, where there are any) from the members alone. Methods
+    that steer by an identity network of their own, such as ``latent_walk``, are judged by another one here. Figures
+    under the clean condition:
+
+    - ``identity_probability``: the largest probability of any identity, mean over released records;
+    - ``identity_probability_real``: the same over fresh real records (the test set): what a network is sure of without
+      reason;
+    - ``recognised``: share of released records with a larger probability than 95 % of the fresh ones. 0.05 for fresh
+      records, 1 for copies of members.
+
+    A network is one attacker of many: no privacy score. Identical released records count as one observation in the
+    intervals, and so do test records of one identity; records of one path are taken as independent, since a release
+    does not say which they are.
+    """
+
+    info: ClassVar[UtilityInfo] = UtilityInfo(
+        name="identity_exposure",
+        version="1",
+        summary="Proxy: how surely a held-out identity network names members in released pictures.",
+        citation="after Pennisi et al. 2023, arXiv 2307.02984",
+        kinds=frozenset({"image"}),
+        labelled=False,
+        needs_members=True,
+    )
+
+    epochs: int | None = Field(
+        None, ge=1, description="of the network; by default 30 or enough for 400 steps"
+    )
+    width: int = Field(24, ge=1, description="channels of the network's first layer")
+
+    def evaluate(
+        self,
+        release: Records,
+        validation: Records,
+        test: Mapping[str, Records],
+        n_classes: int,
+        context: Context,
+    ) -> Mapping[str, Figures]:
+        """Figures under ``"clean"``, none under other conditions.
+
+        Raises
+        ------
+        LeakboardError
+            Without ``context.members``.
+        NotApplicable
+            Where the members are of one identity.
+        """
+        from benchmark.learning.identity import fit_namer, log_probabilities, number_identities
+
+        members = context.members
+        if members is None:
+            raise LeakboardError(
+                "identity_exposure learns to name the members. Got a context without them; the harness "
+                "gives them to utilities with `needs_members=True` in their info."
+            )
+        known = number_identities(members)
+        if known.max() < 1:
+            raise NotApplicable("identity_exposure tells identities apart. Got members of one.")
+        namer = fit_namer(
+            members.data,
+            known,
+            int(known.max()) + 1,
+            width=self.width,
+            epochs=self.epochs,
+            weights_rng=context.torch_generator("weights"),
+            training_rng=context.torch_generator("training"),
+            device=context.device,
+            progress=context.progress,
+        )
+        released, fresh = (
+            np.exp(log_probabilities(namer, records.data, context.device).max(axis=1))
+            for records in (release, test["clean"])
+        )
+        copies = np.unique(release.flat(), axis=0, return_inverse=True)[1].reshape(-1)
+        sure = released > np.quantile(fresh, 0.95)
+        figures = {
+            "identity_probability": _with_limits(released, copies, "identical records as one"),
+            "identity_probability_real": _with_limits(fresh, test["clean"].groups, "by identity"),
+            "recognised": _with_limits(sure.astype(np.float64), copies, "identical records as one"),
+        }
+        return {name: Figures(values=figures if name == "clean" else {}) for name in test}
+
+
+def _with_limits(
+    values: np.ndarray, clusters: np.ndarray | None, how: str
+) -> float | tuple[float, float, float, str]:
+    """Mean of shares with normal limits, cut to [0, 1]."""
+    mean, error = cluster_mean(values, clusters)
+    if np.isnan(error):
+        return mean
+    return mean, max(mean - Z * error, 0.0), min(mean + Z * error, 1.0), f"normal, {how}"
