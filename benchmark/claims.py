@@ -16,6 +16,9 @@ The verdict is ``reproduced`` where the whole interval satisfies the relation, `
 ``undecided`` where the boundary is inside, and ``no figure`` where there is nothing to compare. Every verdict holds at
 the run's confidence by itself: of twenty, one may be chance.
 
+A lower bound on ε is a one-sided interval by itself, and is judged as such: by what the board shows of it over the
+seeds, with nothing above it. It can be said to exceed a number, never to stay below one.
+
 References
 ----------
 Zou and Donner (2008), Construction of confidence limits about effect measures, Statistics in Medicine 27:1693.
@@ -31,7 +34,7 @@ from typing import Any
 
 import pandas as pd
 
-from benchmark.figures import mean_over_seeds
+from benchmark.figures import BOUNDS, mean_over_seeds
 from benchmark.results import is_share
 from benchmark.statistics import Estimate, over_seeds
 from benchmark.suite import Claim, ClaimFigure
@@ -214,6 +217,8 @@ def _name(names: Sequence[str], wanted: ClaimFigure) -> Name:
 def _by_seed(rows: pd.DataFrame, severities: set[int]) -> dict[int | None, Estimate]:
     """One figure a seed, averaged over severities; the summary alone where no seed has one."""
     seeds = rows[rows["seed"].notna()]
+    if rows["metric"].isin(BOUNDS).all():
+        return _lower_bound(rows[rows["seed"].isna()] if rows["seed"].isna().any() else seeds)
     if seeds.empty:
         summary = rows[rows["value"].notna()]
         return {None: _mean(summary)} if len(summary) else {}
@@ -222,6 +227,15 @@ def _by_seed(rows: pd.DataFrame, severities: set[int]) -> dict[int | None, Estim
         if severities <= set(same["severity"]):
             figures[int(seed)] = _mean(same)
     return figures
+
+
+def _lower_bound(rows: pd.DataFrame) -> dict[int | None, Estimate]:
+    """A lower bound on ε over all seeds, which is a one-sided interval by itself; empty where it is not resolved."""
+    known = rows[rows["value"].notna()]
+    if known.empty:
+        return {}
+    value, method = float(known["value"].iloc[0]), str(known["ci_method"].iloc[0])
+    return {None: Estimate(value, value, math.inf, method)}
 
 
 def _mean(rows: pd.DataFrame) -> Estimate:

@@ -347,3 +347,37 @@ def test_wrong_claims_are_refused(tmp_path, old, new, message):
     assert old in SUITE
     with pytest.raises(SuiteError, match=message):
         load(tmp_path, SUITE.replace(old, new, 1))
+
+
+def test_a_lower_bound_is_a_one_sided_interval_over_all_seeds():
+    attack = {"utility": "", "attack": "distance", "attack_label": "distance"}
+    rows = [
+        {**figure("leaky", seed, value, metric="epsilon_lower", **attack), "ci_high": NAN}
+        for seed, value in ((0, 0.7), (1, 0.0), (pd.NA, 0.6))
+    ]
+    found = {"method": "leaky", "metric": "epsilon_lower", "attack": "distance"}
+    verdicts = {}
+    for relation, right in (
+        (">", 0.0),
+        (">", 0.59),
+        (">", 0.6),
+        (">=", 0.6),
+        ("<", 0.9),
+        ("<", 0.5),
+    ):
+        (one,) = judge_claim(table(*rows), claim(relation, left=found, right=right))
+        assert one.left_figure.value == 0.6 and one.difference.high == float("inf")
+        verdicts[relation, right] = one.verdict
+    assert verdicts == {
+        (">", 0.0): "reproduced",
+        (">", 0.59): "reproduced",
+        (">", 0.6): "undecided",
+        (">=", 0.6): "reproduced",
+        ("<", 0.9): "undecided",  # a bound from below says nothing of what lies above
+        ("<", 0.5): "not reproduced",
+    }
+    (alone,) = judge_claim(table(rows[0]), claim(">", left=found, right=0.5))
+    assert alone.verdict == "reproduced" and alone.left_figure.value == 0.7
+    unresolved = {**rows[0], "value": NAN, "ci_low": NAN}
+    (none,) = judge_claim(table(unresolved), claim(">", left=found, right=0.0))
+    assert none.verdict == "no figure"

@@ -1,0 +1,121 @@
+"""Copies among the released records: whose they are, and the answers that the referee refuses."""
+
+import numpy as np
+import pytest
+
+from benchmark.contracts import Scores
+from benchmark.copies import PAIR_COLUMNS, copies_of, copy_figures, worst_pairs
+from benchmark.figures import Trial, control_figure, load_trial, trial_figures
+from benchmark.game import InvalidAnswer, check_answer
+from benchmark.plan import Cell, ResolvedPlugin
+from benchmark.statistics import clopper_pearson
+
+COINS = np.array([True, False, True, True])
+
+
+def test_whose_copies_by_hand():
+    candidates = np.array([0, 1, -1, 3, 1, 0, -1])
+    copies = copies_of(candidates, COINS)
+    assert copies.tolist() == [1, 0, -1, 1, 0, 1, -1]
+    figures = copy_figures(copies, 0.95)
+    assert figures["copy_rate_members"].value == pytest.approx(3 / 7)
+    assert figures["copy_rate_nonmembers"].value == pytest.approx(2 / 7)
+    members = figures["copy_rate_members"]
+    assert (members.low, members.high) == pytest.approx(clopper_pearson(3, 7, 0.95))
+
+
+def test_without_a_leak_copies_of_members_and_others_are_equally_likely():
+    rng = np.random.default_rng(0)
+    gaps = []
+    for _ in range(400):
+        copies = copies_of(rng.integers(-1, 100, 300), rng.random(100) < 0.5)
+        gaps.append((copies == 1).mean() - (copies == 0).mean())
+    assert abs(np.mean(gaps)) < 4 * np.std(gaps) / 20
+
+
+def test_they_are_figures_of_a_trial_and_of_controls():
+    copies = np.array([1, 1, 0, -1], dtype=np.int8)
+    trial = Trial(coins=COINS, scores=np.arange(4.0), copies=copies)
+    assert trial_figures(trial, 0.95)["copy_rate_members"].value == 0.5
+    assert control_figure(trial, "copy_rate_nonmembers", 0.95).value == 0.25
+    assert (
+        control_figure(Trial(coins=COINS, scores=np.arange(4.0)), "copy_rate_members", 0.95) is None
+    )
+
+
+GOOD = {"values": np.zeros(4), "copies": np.array([3, -1]), "copy_distances": np.array([0.1, 2.0])}
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"copies": np.array([4, 0])}, r"rows of the candidates, in 0 … 3, or −1"),
+        ({"copies": np.array([-2, 0])}, r"rows of the candidates, in 0 … 3, or −1"),
+        ({"copies": np.array([0, 1, 2])}, r"copies must be integer of shape \(2,\)"),
+        ({"copies": np.array([0.0, 1.0])}, r"copies must be integer"),
+        ({"copies": None}, "come together"),
+        ({"copy_distances": None}, "come together"),
+        ({"copy_distances": np.array([np.nan, 1])}, "copy_distances must be finite"),
+        ({"copy_distances": np.array([1, 2])}, "copy_distances must be floating"),
+    ],
+)
+def test_wrong_copies_are_refused(wrong, message):
+    check_answer(Scores(**GOOD), 4, 2)
+    with pytest.raises(InvalidAnswer, match=message):
+        check_answer(Scores(**{**GOOD, **wrong}), 4, 2)
+
+
+class Shelf:
+    """A store of two nodes: an attack's answer and the game's coins."""
+
+    def __init__(self, copies, distances):
+        self.held = {
+            ("attack", "scores"): {"values": np.array([0.0, 1, 2, 3])},
+            ("attack", "copies"): {
+                "candidates": np.array(copies),
+                "distances": np.array(distances),
+            },
+            ("game", "public"): {"candidates": np.array([30, 10, 20, 0]), "units": np.arange(4)},
+            ("game", "secret"): {"coins": COINS},
+            ("pool", "pool"): {"labels": np.arange(100, 140)},
+        }
+
+    def read(self, key):
+        artifacts = {f"{name}.npz": "" for node, name in self.held if node == key}
+        return type("Record", (), {"artifacts": artifacts, "values": {"answer": "Scores"}})
+
+    def arrays(self, key, name):
+        return self.held[key, name]
+
+
+def _cell():
+    plugins = {n: ResolvedPlugin(kind=n, name=f"a {n}", label=n) for n in ("method", "attack")}
+    return Cell(
+        kind="attack",
+        dataset="d",
+        features="f",
+        seed=5,
+        game="game",
+        key="attack",
+        access="records",
+        **plugins,
+    )
+
+
+def test_a_stored_answer_becomes_figures_and_the_nearest_pairs_come_first():
+    shelf = Shelf([3, -1, 1, 0], [0.5, 2.0, 0.1, 0.9])
+    assert load_trial(shelf, _cell()).copies.tolist() == [1, -1, 0, 1]
+    pairs = worst_pairs(shelf, _cell(), "pool")
+    assert tuple(pairs.columns) == PAIR_COLUMNS
+    assert pairs["released"].tolist() == [2, 0, 3]
+    assert pairs["row"].tolist() == [10, 0, 30]
+    assert pairs["label"].tolist() == [110, 100, 130]
+    assert pairs["member"].tolist() == [False, True, True]
+    assert pairs["distance"].tolist() == [0.1, 0.5, 0.9]
+    assert set(pairs["seed"]) == {5} and set(pairs["method"]) == {"a method"}
+
+
+def test_at_most_twenty_pairs_are_kept():
+    shelf = Shelf([0] * 50, np.linspace(1, 0, 50))
+    pairs = worst_pairs(shelf, _cell(), "pool")
+    assert pairs["released"].tolist() == list(range(49, 29, -1))
