@@ -521,7 +521,7 @@ class _CosineSearch:
         device = self.part.device
         labels = self.labels.to(device)[self.part]
         y = nn.functional.one_hot(labels, self.targets.victim.n_classes).to(torch.float32)
-        v = start.to(device).requires_grad_()
+        v = start.to(device).clone().requires_grad_()
         optimiser = torch.optim.Adam([v], lr=lr)
         marks = [int(iterations * share) for share in (3 / 8, 5 / 8, 7 / 8)]
         schedule = torch.optim.lr_scheduler.MultiStepLR(optimiser, marks, 0.1)
