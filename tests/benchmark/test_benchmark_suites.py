@@ -1,0 +1,60 @@
+"""The large suites that come with the project: they hold what they say, and say what they miss."""
+
+import pytest
+
+from benchmark.datasets.locate import data_root
+from benchmark.plan import make_plan, resolve
+from benchmark.registry import default_registry
+from benchmark.suite import SuiteError, built_in_suites, load_suite
+
+PLANTED = {"random_averages", "outlier_memoriser", "partial_copies"}
+"""Controls of the suite ``planted-leaks``: what certain attacks must find there, and no methods to compare."""
+
+OFFLINE = {"fashion_mnist", "phantom", "digits"}
+
+
+@pytest.mark.parametrize("name", ["core", "full"])
+def test_core_and_full_have_every_method_attack_and_utility(name):
+    """Whoever adds a plugin adds it to both suites, with parameters that suit their size."""
+    suite, registry = load_suite(name), default_registry()
+    for kind in ("methods", "attacks", "utilities"):
+        known = {e.name for e in registry.entries() if e.kind == kind} - PLANTED
+        listed = {entry.name for entry in getattr(suite, kind)} | {"blind"}
+        assert known <= listed, f"{kind} missing from suite {name}: {sorted(known - listed)}"
+
+
+@pytest.mark.parametrize("name", sorted(built_in_suites()))
+def test_suites_are_valid_and_described(name):
+    suite = load_suite(name)
+    assert suite.name == name and suite.description
+
+
+def test_full_without_files_says_which_and_where_to_get_them(monkeypatch, tmp_path):
+    monkeypatch.setenv("LEAKBOARD_DATA", str(tmp_path / "data"))
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert str(data_root(None)).startswith(str(tmp_path))
+    suite = load_suite("full")
+    medical = suite.model_copy(update={"datasets": [d for d in suite.datasets if d.label]})
+    with pytest.raises(SuiteError, match=r"datasets.0: medmnist: bloodmnist.npz is not in .*fetch"):
+        resolve(medical, default_registry())
+
+
+def test_all_else_of_full_resolves_and_plans():
+    suite = load_suite("full")
+    offline = [d for d in suite.datasets if d.name in {"phantom", "digits"}]
+    assert {d.name for d in suite.datasets} > OFFLINE
+    plan = make_plan(resolve(suite.model_copy(update={"datasets": offline}), default_registry()))
+    kinds = {n.kind for n in plan.nodes.values()}
+    assert {"publish", "publish shadows", "reference", "shadows", "perturb"} <= kinds
+    assert not [c for c in plan.cells if c.status == "unavailable"]
+    for wanted in ("gan", "cvae", "latent_walk", "k_salsa"):
+        assert [c for c in plan.cells if c.method and c.method.label.startswith(wanted) and c.key]
+
+
+def test_generators_of_core_are_shared_with_the_methods_that_build_on_them():
+    suite = load_suite("core")
+    digits = [d for d in suite.datasets if d.name == "digits"]
+    plan = make_plan(resolve(suite.model_copy(update={"datasets": digits}), default_registry()))
+    fits = [n for n in plan.nodes.values() if n.kind == "fit" and "/images" in n.label]
+    (gan,) = [n for n in fits if n.label.startswith("fit gan")]
+    assert sum(gan.key in n.needs for n in fits) == 4
