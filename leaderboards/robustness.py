@@ -17,9 +17,11 @@ if TYPE_CHECKING:
     from leaderboards.views import RowView
 
 __all__ = [
+    "ClaimHere",
     "Condition",
     "CurveChart",
     "Robustness",
+    "claims_here",
     "curve_charts",
     "mean_errors",
     "perturbations",
@@ -48,6 +50,30 @@ class Robustness:
 
     utility: str
     perturbations: list[str]
+
+
+@dataclass
+class ClaimHere:
+    """A claim of the suite's paper about figures of perturbed records, with its rows of this place."""
+
+    text: str
+    rows: list[dict[str, Any]]
+
+
+def claims_here(group: Group, utility: str, info: Mapping[str, Any]) -> list[ClaimHere]:
+    """The claims about this group's figures under perturbation, to stand beside the curves."""
+    names = perturbations(group, utility)
+    found = []
+    for claim in info.get("claims", []):
+        rows = [
+            row
+            for row in claim.get("rows", [])
+            if (row.get("dataset"), row.get("features")) == (group.dataset, group.features)
+            and any(f", under {name} (" in row.get("figure", "") for name in names)
+        ]
+        if rows:
+            found.append(ClaimHere(claim.get("text", ""), rows))
+    return found
 
 
 def perturbations(group: Group, utility: str) -> list[str]:

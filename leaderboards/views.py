@@ -34,9 +34,11 @@ from leaderboards.ranking import (
     utility_metric,
 )
 from leaderboards.robustness import (
+    ClaimHere,
     Condition,
     CurveChart,
     Robustness,
+    claims_here,
     curve_charts,
     robustness_tables,
     severities,
@@ -148,6 +150,7 @@ class GroupView:
     robust: bool
     robustness: list[Robustness]
     curves: list[list[CurveChart]]
+    claims: list[ClaimHere]
     controls: list[RowView]
     methods: list[RowView]
     planes: list[list[Chart | None]]
@@ -221,6 +224,7 @@ def _view_group(group, levels, styles, index, info, anchor) -> GroupView:
         robust=len(axes) > 1,
         robustness=robustness_tables(group),
         curves=curve_charts(group, rows, utility, metrics, METRIC_NAMES, info) if drawn else [],
+        claims=claims_here(group, utility, info),
         controls=[r for r in rows if r.row.control],
         methods=[r for r in rows if not r.row.control],
         planes=[[_plane(rows, i, chosen, axis) for i in drawn] for axis in axes if drawn],

@@ -82,3 +82,17 @@ def test_json_has_the_claims_without_nan(info, tmp_path):
     assert [c["verdict"] for c in claims] == ["not reproduced", "no figure"]
     assert claims[0]["rows"][0]["right_low"] is None
     assert claims[0]["rows"][0]["difference"] == 0.042
+
+
+def test_a_claim_about_perturbed_records_stands_beside_their_curves():
+    figure = "macro_auroc by linear_probe, under gaussian_noise (severities: all)"
+    rows = [row("not reproduced", figure=figure, left=NASTY), row(figure="clean auroc")]
+    claim = {"id": "robust", "text": f"More robust {NASTY}", "source": "", "margin": 0.0}
+    info = {**make_info(), "claims": [{**claim, "verdict": "not reproduced", "rows": rows}]}
+    page = render(make_results(), make_curves(), info)
+    digits, phantom = page.split('class="group"')[1:3]
+    assert digits.count("The paper’s claim about these figures") == 1
+    table = digits.split('class="claim"')[1].split("</table>")[0]
+    assert table.count("not reproduced") == 1 and "0.913" in table and "0.0420" in table
+    assert "clean auroc" not in table and NASTY not in page
+    assert "The paper’s claim about these figures" not in phantom
