@@ -471,8 +471,10 @@ def test_known_answer_idlg_on_lenet_with_sigmoids(fashion):
         iterations=600,
         generator=generator(2),
     )
+    share = (errors(found, x) < 1e-3).float().mean()
+    print(f"iDLG: {share:.0%} recovered, median error {errors(found, x).median():.1e}")
     assert torch.equal(labels, y)
-    assert (errors(found, x) < 1e-3).float().mean() >= 0.8
+    assert share >= 0.8
 
 
 @pytest.mark.slow
@@ -512,8 +514,12 @@ def test_known_answer_cosine_and_total_variation_on_a_convnet(fashion, trained, 
         tuple(x.shape[2:]),
         infer_labels(victim, shared, 1),
         tv=1e-2 if trained else 1e-5,
-        iterations=800,
+        restarts=2 if trained else 1,
+        iterations=600 if trained else 800,
         generator=generator(4),
     )
     psnr = -10 * errors(found, x).clamp(min=1e-9).log10()
+    print(
+        f"trained={trained}: {psnr.mean():.1f} dB on average, {psnr.min():.1f} … {psnr.max():.1f}"
+    )
     assert float(psnr.mean()) >= decibels
