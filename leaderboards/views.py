@@ -122,6 +122,16 @@ class RowView:
         return (f"{self.row.method} ({apart})" if apart else self.row.method) + published
 
 
+    @property
+    def told_apart(self) -> str:
+        """What tells it from its namesakes, as shown below its name; long names may break before a bracket."""
+        texts = [
+            f"+ {text.removeprefix(PUBLISH)}" if text.startswith(PUBLISH) else text
+            for text in self.told_apart_by
+        ]
+        return ", ".join(texts).replace(", + ", " + ").replace("(", "\u200b(")
+
+
 @dataclass
 class Chart:
     """A chart with its text for those who do not see it."""
