@@ -59,7 +59,7 @@ class GAN(Method):
 
     info: ClassVar[MethodInfo] = MethodInfo(
         name="gan",
-        version="1",
+        version="2",
         summary="Samples of a label-conditional GAN fitted to the members.",
         citation="Pennisi et al. 2023, arXiv 2307.02984; Zhao et al. 2020, arXiv 2006.10738",
         offers=Access.WEIGHTS,
@@ -73,8 +73,8 @@ class GAN(Method):
     w_dim: int = Field(64, ge=1, description="dimension of w")
     channels: int = Field(16, ge=1, description="maps at full size, doubled at each halving")
     most_channels: int = Field(128, ge=1, description="but no more maps than these")
-    lr_generator: float = Field(3e-4, gt=0, allow_inf_nan=False, description="step of Adam")
-    lr_discriminator: float = Field(6e-4, gt=0, allow_inf_nan=False, description="step of Adam")
+    lr_generator: float = Field(6e-4, gt=0, allow_inf_nan=False, description="step of Adam")
+    lr_discriminator: float = Field(1.2e-3, gt=0, allow_inf_nan=False, description="step of Adam")
     average: float = Field(0.99, ge=0, lt=1, description="decay of the generator's moving average")
     recovery_weight: float = Field(
         1.0, ge=0, allow_inf_nan=False, description="weight of the recovery of z from made images"

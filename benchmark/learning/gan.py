@@ -250,17 +250,26 @@ class Discriminator(nn.Module):
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """Scores ``(B,)`` and codes ``(B, latent)`` of images ``(B, C, H, W)`` in [−1, 1].
 
-        ``sets`` of equal size, one after another, see the spread over their own images only.
+        ``sets`` of equal size, one after another, see the spread over their own images only; codes are guessed from
+        features standardised over the set.
         """
         x = self.look(F.pad(images, self.padding))
-        spread = x.unflatten(0, (sets, -1)).var(dim=1, correction=0).add(1e-8).sqrt()
-        spread = spread.flatten(1).mean(dim=1).repeat_interleave(len(x) // sets)
+        _, deviation = _centred(x, sets)
+        spread = deviation.flatten(1).mean(dim=1).repeat_interleave(len(x) // sets)
         x = torch.cat((x, spread[:, None, None, None].expand(-1, 1, *x.shape[2:])), dim=1)
         x = F.leaky_relu(self.join(x.flatten(1)), SLOPE)
         onehot = F.one_hot(labels, self.n_classes).to(x.dtype)
         score = self.score(x)[:, 0] + (self.classes(onehot) * x).sum(dim=1)
-        # Spectral norms leave small features, from which an unscaled head would learn too slowly.
-        return score, self.recover(F.layer_norm(x, x.shape[1:]))
+        # What is common to all images is large beside what tells their codes: a head would see to that first.
+        offsets, deviation = _centred(x, sets)
+        return score, self.recover((offsets / deviation[:, None]).flatten(0, 1))
+
+
+def _centred(x: torch.Tensor, sets: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """Of each set the offsets from its mean ``(sets, B / sets, …)`` and the standard deviation ``(sets, …)``."""
+    parts = x.unflatten(0, (sets, -1))
+    offsets = parts - parts.mean(dim=1, keepdim=True)
+    return offsets, (offsets.square().mean(dim=1) + 1e-6).sqrt()
 
 
 # ---------------------------------------------------------------- augmentation
@@ -373,8 +382,8 @@ def train_gan(
     *,
     steps: int,
     batch_size: int = 32,
-    lr_generator: float = 3e-4,
-    lr_discriminator: float = 6e-4,
+    lr_generator: float = 6e-4,
+    lr_discriminator: float = 1.2e-3,
     average: float = 0.99,
     recovery_weight: float = 1.0,
     augmentation: Augmentation | None = None,
@@ -408,7 +417,7 @@ def train_gan(
     players = _Players(generator, discriminator, augmentation, recovery_weight, rng)
     averaged = copy.deepcopy(generator).requires_grad_(False)
     adams = [
-        torch.optim.Adam(network.parameters(), lr=lr, betas=(0.0, 0.9), foreach=True)
+        torch.optim.Adam(network.parameters(), lr=lr, betas=(0.0, 0.9), fused=True)
         for network, lr in ((discriminator, lr_discriminator), (generator, lr_generator))
     ]
     tail: list[torch.Tensor] = []

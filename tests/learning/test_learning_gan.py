@@ -238,7 +238,7 @@ def test_two_blobs_are_learnt_and_the_classes_kept_apart():
     generator = build(lambda: ImageGenerator((8, 8, 1), 2, 4, 16, 8, 16), g, "cpu")
     discriminator = build(lambda: Discriminator((8, 8, 1), 2, 4, 8, 16, 32), g, "cpu")
     train_gan(
-        generator, discriminator, x, labels, steps=400, lr_generator=2e-3,
+        generator, discriminator, x, labels, steps=300, lr_generator=2e-3, recovery_weight=0.3,
         lr_discriminator=2e-3, batch_size=16, rng=g,
     )  # fmt: skip
     with torch.no_grad():

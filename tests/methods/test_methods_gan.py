@@ -41,7 +41,7 @@ def saved(release):
 @pytest.fixture(scope="module")
 def fitted():
     members = digits(900)
-    method = GAN(steps=400, channels=12, lr_generator=1e-3, lr_discriminator=1e-3)
+    method = GAN(steps=300, channels=12, lr_generator=1e-3, lr_discriminator=2e-3)
     return members, digits(800, 900), method, method.fit(members, Context(seed=1))
 
 
