@@ -586,9 +586,17 @@ def _board_cells(row: Any) -> list[str]:
         _interval(row["utility_value"], row["utility_low"], row["utility_high"]),
         escape(row["worst_attack"]),
         _interval(row["worst_auc"], row["worst_auc_low"], row["worst_auc_high"]),
-        _interval(row["worst_tpr@0.01"], row["worst_tpr@0.01_low"], row["worst_tpr@0.01_high"]),
-        _interval(row["epsilon_lower"], float("nan"), float("nan")),
+        _interval(row["worst_tpr@0.01"], row["worst_tpr@0.01_low"], row["worst_tpr@0.01_high"])
+        + _other_attack(row, "worst_tpr_attack"),
+        _interval(row["epsilon_lower"], float("nan"), float("nan"))
+        + (_other_attack(row, "epsilon_attack") if row["epsilon_lower"] > 0 else ""),
     ]
+
+
+def _other_attack(row: Any, column: str) -> str:
+    """The attack that a figure is of, on a line of its own, where it is not the one with the largest AUC."""
+    named = row[column]
+    return f"\n{escape(named)}" if named and named != row["worst_attack"] else ""
 
 
 VERDICT_STYLES = {"reproduced": "green", "not reproduced": "red"}

@@ -41,8 +41,9 @@ CLEAN_ERROR, MEAN_ERROR = "balanced_error", "mean_balanced_error"
 
 VERDICTS = {
     "violation": "a claim of the method is refuted: by an attack, or by its own parameters",
-    "leak": "the interval of the worst case lies above chance (AUC 0.5): members can be told from non-members",
-    "no leak found": "the interval of the worst case reaches chance: these attacks, at this sample size, showed "
+    "leak": "the interval of the worst case lies above chance (AUC 0.5), or the lower bound on ε above 0: members can "
+    "be told from non-members, all of them a little or a few of them surely",
+    "no leak found": "the worst case reaches chance, and so does ε: these attacks, at this sample size, showed "
     "nothing, which is not a proof of privacy",
     "incomplete": "no leak shown, but cells are missing, so nothing can be said",
 }
@@ -190,7 +191,10 @@ def verdict(group: Group, standing: Standing) -> str:
         return "violation"
     if worst is None or not _worst_is_sound(group, worst):
         return "incomplete"
-    if worst.low > 0.5:
+    # Copies of one member in a hundred move no AUC, yet certify an ε.
+    epsilon = standing.worst.get("epsilon_lower")
+    certified = epsilon is not None and _worst_is_sound(group, epsilon) and epsilon.value > 0
+    if worst.low > 0.5 or certified:
         return "leak"
     return "incomplete" if standing.missing else "no leak found"
 

@@ -400,3 +400,25 @@ def test_a_row_that_lost_its_utility_says_so_once():
     row = table[(table["method"] == "dp_cvae") & (table["dataset"] == failed["dataset"].iloc[0])]
     assert row["unranked"].iloc[0].count("linear_probe") == 1
     assert not row["ranked"].any() and row["robustness_error"].isna().all()
+
+
+def test_a_certified_epsilon_is_a_leak_though_no_auc_shows_it():
+    base = {"dataset": "d", "features": "pixels", "method": "a", "method_params": "{}"}
+    unseen = release("a", (0.51, 0.49, 0.53))
+
+    def epsilon(value):
+        return row(
+            **base,
+            attack="worst_case",
+            access="records",
+            metric="epsilon_lower",
+            reason="near",
+            value=value,
+            ci_low=value,
+        )
+
+    assert ranked(unseen).loc["a", "verdict"] == "no leak found"
+    assert ranked([*unseen, epsilon(0.0)]).loc["a", "verdict"] == "no leak found"
+    assert ranked([*unseen, epsilon(0.7)]).loc["a", "verdict"] == "leak"
+    void = [{**r, "status": "void"} if r["attack"] == "near" else r for r in unseen]
+    assert ranked([*void, epsilon(0.7)]).loc["a", "verdict"] == "incomplete"
