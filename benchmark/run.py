@@ -27,7 +27,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmark.claims import Comparison, claims_frame, claims_summary, judge_claims
-from benchmark.contracts import LeakboardError
+from benchmark.contracts import Access, LeakboardError
 from benchmark.engines import Event
 from benchmark.plan import Plan, ResolvedPlugin, make_plan, resolve, shadows_of
 from benchmark.registry import Registry, default_registry
@@ -310,6 +310,8 @@ def _plugin_info(plugin: ResolvedPlugin) -> dict[str, Any]:
         return {"name": plugin.name, "label": plugin.label, "unavailable": plugin.unavailable}
     info = plugin.plugin.info
     access = getattr(info, "needs", getattr(info, "offers", None))
+    if plugin.publication is not None:
+        access = Access.RECORDS
     return {
         "name": plugin.name,
         "label": plugin.label,
