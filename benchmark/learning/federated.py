@@ -1,9 +1,9 @@
 """Federated averaging between two participants, one of whom trains a generator against the shared model.
 
 Both train one classifier of images: each round they start from the shared weights, train on records of their own and
-hand the weights back to be averaged. The victim holds the records of some classes. The adversary owns none of those; it
-trains a generator for each, with the shared model as the discriminator, and teaches the model that the fakes are an
-extra class of their own. The victim's next update then has to tell its records from them better, and so shows more of
+hand the weights back to be averaged. Some of the victim's classes the adversary owns no record of; it trains a
+generator for each, with the shared model as the discriminator, and teaches the model that the fakes are an extra class
+of their own. The victim's next update then has to tell its records from them better, and so shows more of
 what they look like.
 
 Images are floats in [−1, 1], ``(N, C, H, W)``.
@@ -85,11 +85,11 @@ class Generator(nn.Module):
     shape : tuple of int
         Channels, height, width.
     latent : int, default=100
-    width : int, default=64
+    width : int, default=32
         Channels at full size; twice as many at half of it.
     """
 
-    def __init__(self, shape: Shape, latent: int = 100, width: int = 64) -> None:
+    def __init__(self, shape: Shape, latent: int = 100, width: int = 32) -> None:
         super().__init__()
         channels, self.height, self.wide = shape
         rows, columns = -(-self.height // 4), -(-self.wide // 4)
@@ -286,6 +286,4 @@ def _with_fakes(
         return adversary
     fakes = torch.cat([generate(maker, settings.fakes, generator) for maker in makers.values()])
     labels = torch.full((len(fakes),), n_classes, device=fakes.device)
-    return Participant(
-        torch.cat([adversary.images, fakes]), torch.cat([adversary.labels, labels])
-    )
+    return Participant(torch.cat([adversary.images, fakes]), torch.cat([adversary.labels, labels]))

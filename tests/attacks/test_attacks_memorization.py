@@ -133,3 +133,29 @@ def fashion(tmp_path_factory):
         return FashionMNIST().load(Context(seed=0, scratch=scratch)).pool
     except DatasetMissing as error:
         pytest.skip(str(error))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("parameters", "figure"),
+    [
+        ({"encoding": "correlated_value", "strength": 3.0, "records": 100}, "correlation"),
+        ({"encoding": "sign", "strength": 200.0, "records": 30}, "bit_accuracy"),
+        ({"encoding": "lsb", "records": 100}, "bit_accuracy"),
+    ],
+)
+def test_known_answers_on_pictures_of_clothing(parameters, figure, fashion):
+    """The figures of the paper's white-box channels, at a cost in accuracy below a point.
+
+    A run with seed 0 gave a correlation of 0.998 at a cost of 0.3 points, and signs 99.4 % right at 0.5 points.
+    """
+    order = np.random.default_rng(0).permutation(len(fashion))
+    release, auxiliary = fashion.take(order[:1000]), fashion.take(order[1000:5000])
+    answer = _answer(Memorization(network="mlp", epochs=40, **parameters), release, auxiliary)
+    required = {"correlated_value": 0.9, "sign": 0.99, "lsb": 1.0}[parameters["encoding"]]
+    assert answer.notes[figure] >= required
+    assert answer.notes["accuracy_cost"] < 0.01
+    assert answer.notes["records_carried"] == parameters["records"]
+    # Independent of what the attack says of itself: grey levels between what came back and what it aims at.
+    gap = answer.records.data.astype(float) - release.data[answer.targets]
+    assert np.abs(gap).mean() < 6

@@ -1,0 +1,244 @@
+"""A participant of federated training who grows pictures of classes that only the other one has."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, ClassVar
+
+import numpy as np
+from pydantic import field_validator
+
+from benchmark.contracts import (
+    Access,
+    Attack,
+    AttackInfo,
+    Context,
+    Field,
+    NotApplicable,
+    Reconstructions,
+    Records,
+    Resources,
+    View,
+)
+
+if TYPE_CHECKING:
+    import torch
+
+    from benchmark.learning.federated import Participant
+
+__all__ = ["GANAttack"]
+
+
+class GANAttack(Attack):
+    """Train a classifier of the release by federated averaging, and a generator against it.
+
+    The victim holds the release; the adversary holds auxiliary records of the classes that it does not attack and, for
+    every attacked class, a generator whose discriminator is the shared model. With ``inject`` it teaches the model that
+    its fakes are an extra class, so that the victim's updates show more of its records.
+
+    What is grown are typical pictures of a class, not records: even of a release of the members themselves this says
+    little about who is a member, so the attack has no positive control by AUC. Its success is in the notes: the
+    correlation of the fakes' mean with the class mean of the release, and the distance of a fake to the nearest
+    released image of its class (root mean square, grey levels); both beside a run without injection, and beside what
+    the mean of the adversary's own records gives. The share of fakes that the model takes for their class says nothing:
+    it is as high on noise.
+
+    Parameters
+    ----------
+    classes : int or list of int, default=1
+        How many of the released classes are attacked, drawn at random, or which. Time grows with their number.
+    rounds : int, default=30
+        Of federated averaging.
+    local_epochs : int, default=1
+        Passes of each participant over its records in a round.
+    generator_steps : int, default=10
+        Steps of each generator in a round.
+    fakes : int, default=16
+        Fakes of each class that the adversary trains on in a round.
+    inject : bool, default=True
+    control : bool, default=True
+        Also run without injection, for the notes. Takes as long again.
+    size : int in 8 … 64, default=32
+        Longest side in pixels at which it works: larger images are reduced to it, and the fakes enlarged.
+    samples : int, default=16
+        Pictures answered for each class.
+
+    References
+    ----------
+    Hitaj, Ateniese, Perez-Cruz (2017). Deep models under the GAN: information leakage from collaborative deep learning.
+    CCS.
+    """
+
+    info: ClassVar[AttackInfo] = AttackInfo(
+        name="gan_attack",
+        version="1",
+        summary="Grows pictures of a class from federated training with who holds its records.",
+        citation="Hitaj, Ateniese, Perez-Cruz (2017), CCS, arXiv:1702.07464",
+        needs=Access.TRAINER,
+        kinds=frozenset({"image"}),
+        positive_controls=(),
+        auxiliary="records of the classes that are not attacked",
+        resources=Resources(time_s=1800.0),
+    )
+
+    classes: int | list[int] = Field(1, description="how many classes are attacked, or which")
+    rounds: int = Field(30, ge=1, description="rounds of federated averaging")
+    local_epochs: int = Field(1, ge=1, description="passes over the own records in a round")
+    generator_steps: int = Field(10, ge=1, description="steps of each generator in a round")
+    fakes: int = Field(16, ge=1, description="fakes of each class trained on in a round")
+    inject: bool = Field(True, description="whether fakes are taught as an extra class")
+    control: bool = Field(True, description="also run without injection, for the notes")
+    size: int = Field(32, ge=8, le=64, description="longest side in pixels at which it works")
+    samples: int = Field(16, ge=2, description="pictures answered for each class")
+
+    def run(
+        self, view: View, candidates: Records, auxiliary: Records, context: Context
+    ) -> Reconstructions:
+        """Pictures of the attacked classes, which aim at no record in particular.
+
+        Raises
+        ------
+        NotApplicable
+            For a class that the release does not have, or images with a side below 4 pixels after reduction.
+        """
+        from benchmark.learning.training import single_thread
+
+        assert view.records is not None  # every release grants access TRAINER
+        release = view.records
+        targets = self._targets(release, context)
+        with single_thread():
+            fakes = self._grown(release, auxiliary, targets, self.inject, context)
+            notes = {
+                "classes": ", ".join(map(str, targets)),
+                **_figures(fakes, release),
+                "correlation_own_records": _own_figure(auxiliary, release, targets),
+            }
+            if self.control and self.inject:
+                without = self._grown(release, auxiliary, targets, False, context)
+                notes |= {f"{k}_without": v for k, v in _figures(without, release).items()}
+        return Reconstructions(records=fakes, notes=notes)
+
+    def _targets(self, release: Records, context: Context) -> list[int]:
+        present = np.unique(release.labels)
+        if isinstance(self.classes, int):
+            order = context.rng("classes attacked").permutation(present)
+            return sorted(int(c) for c in order[: self.classes])
+        missing = sorted(set(self.classes) - set(present.tolist()))
+        if missing:
+            raise NotApplicable(
+                f"gan_attack: classes must be among those released, {present.tolist()}. "
+                f"Got {self.classes}; the release has no record of {missing}."
+            )
+        return sorted(set(self.classes))
+
+    @field_validator("classes")
+    @classmethod
+    def _some_class(cls, classes: int | list[int]) -> int | list[int]:
+        if classes == [] or (isinstance(classes, int) and classes < 1):
+            raise ValueError(f"must be a number of classes ≥ 1 or a list of them. Got {classes}.")
+        return classes
+
+    def _grown(
+        self,
+        release: Records,
+        auxiliary: Records,
+        targets: list[int],
+        inject: bool,
+        context: Context,
+    ) -> Records:
+        """``samples`` fakes of each target, of the release's size."""
+        import torch
+
+        from benchmark.learning.federated import Federation, generate, train_federation
+
+        n_classes = 1 + max(int(release.labels.max()), int(auxiliary.labels.max()))
+        generator = context.torch_generator("federation")
+        _, makers = train_federation(
+            self._participant(release, context.device),
+            self._participant(auxiliary.take(~np.isin(auxiliary.labels, targets)), context.device),
+            targets,
+            n_classes,
+            Federation(
+                rounds=self.rounds,
+                local_epochs=self.local_epochs,
+                generator_steps=self.generator_steps,
+                fakes=self.fakes,
+                inject=inject,
+            ),
+            generator,
+            context.progress,
+        )
+        with torch.no_grad():
+            images = torch.cat([generate(makers[t], self.samples, generator) for t in targets])
+        labels = np.repeat(np.array(targets, dtype=np.int64), self.samples)
+        return Records(_as_pixels(images, release.data.shape[1:3]), labels)
+
+    def _participant(self, records: Records, device: str) -> Participant:
+        """Images in [−1, 1], reduced to ``size`` by averaging."""
+        import torch
+        from torch.nn import functional as F
+
+        from benchmark.learning.federated import Participant
+        from benchmark.learning.networks import to_unit
+
+        images = 2 * to_unit(records.data, device) - 1
+        sides = images.shape[2:]
+        scale = self.size / max(sides)
+        if scale < 1:
+            sides = tuple(max(1, round(s * scale)) for s in sides)
+            if len(images):
+                images = F.adaptive_avg_pool2d(images, sides)
+            else:
+                images = images.new_empty((0, images.shape[1], *sides))
+        if min(sides) < 4:
+            raise NotApplicable(
+                f"gan_attack needs sides of 4 pixels or more. Got {tuple(sides)}; raise size."
+            )
+        return Participant(images, torch.from_numpy(records.labels).to(device))
+
+
+def _as_pixels(images: torch.Tensor, sides: tuple[int, ...]) -> np.ndarray:
+    """Images ``(N, C, h, w)`` in [−1, 1] as pixels ``(N, H, W, C) uint8``."""
+    from torch.nn import functional as F
+
+    if images.shape[2:] != tuple(sides):
+        images = F.interpolate(images, size=tuple(sides), mode="bilinear", align_corners=False)
+    pixels = ((images.clamp(-1, 1) + 1) * 127.5).round().byte()
+    answer: np.ndarray = pixels.permute(0, 2, 3, 1).contiguous().cpu().numpy()
+    return answer
+
+
+def _figures(fakes: Records, release: Records) -> dict[str, float]:
+    """Means over the attacked classes of the correlation of means, and over fakes of the nearest distance."""
+    from benchmark.learning.neighbours import nearest
+
+    correlations, distances = [], []
+    for label in np.unique(fakes.labels):
+        made = _pixels(fakes, label)
+        real = _pixels(release, label)
+        correlations.append(_correlation(made.mean(axis=0), real.mean(axis=0)))
+        distances.append(nearest(made, real)[0].mean() / np.sqrt(made.shape[1]))
+    return {
+        "correlation": float(np.mean(correlations)),
+        "nearest_distance": float(np.mean(distances)),
+    }
+
+
+def _own_figure(auxiliary: Records, release: Records, targets: list[int]) -> float:
+    """Correlation of class means with the mean of the adversary's own records, which takes no attack; 0 for none."""
+    own = auxiliary.take(~np.isin(auxiliary.labels, targets))
+    if len(own) == 0:
+        return 0.0
+    mean = own.data.reshape(len(own), -1).mean(axis=0, dtype=np.float64)
+    return float(np.mean([_correlation(mean, _pixels(release, t).mean(axis=0)) for t in targets]))
+
+
+def _pixels(records: Records, label: int) -> np.ndarray:
+    """Images of a class as vectors ``(n, D) float32``."""
+    chosen = records.data[records.labels == label]
+    return chosen.reshape(len(chosen), -1).astype(np.float32)
+
+
+def _correlation(a: np.ndarray, b: np.ndarray) -> float:
+    if a.std() == 0 or b.std() == 0:
+        return 0.0
+    return float(np.corrcoef(a, b)[0, 1])
