@@ -107,7 +107,7 @@ class GANAttack(Attack):
         targets = self._targets(release, context)
         with single_thread():
             fakes = self._grown(release, auxiliary, targets, self.inject, context)
-            notes = {
+            notes: dict[str, float | int | str] = {
                 "classes": ", ".join(map(str, targets)),
                 **_figures(fakes, release),
                 "correlation_own_records": _own_figure(auxiliary, release, targets),
@@ -181,7 +181,7 @@ class GANAttack(Attack):
         from benchmark.learning.networks import to_unit
 
         images = 2 * to_unit(records.data, device) - 1
-        sides = images.shape[2:]
+        sides = tuple(images.shape[2:])
         scale = self.size / max(sides)
         if scale < 1:
             sides = tuple(max(1, round(s * scale)) for s in sides)
