@@ -23,7 +23,7 @@ import numpy as np
 
 from benchmark.contracts import PositiveControl
 from benchmark.figures import Trial, control_figure, trial_figure
-from benchmark.plan import ResolvedPlugin, label_of
+from benchmark.plan import ResolvedPlugin, label_of, place_of
 from benchmark.statistics import acceptance_range, auc_p_value, gate_p_threshold, proportion
 
 __all__ = ["CALIBRATION_SEEDS", "FAMILY_ERROR", "Run", "Verdict", "judge", "void_reasons"]
@@ -146,9 +146,7 @@ def _controls_here(run: Run) -> list[PositiveControl]:
 
 
 def _same_place(control: PositiveControl, run: Run) -> bool:
-    return run.dataset == label_of(control.dataset or "", control.dataset_parameters) and (
-        _same_method(control, run)
-    )
+    return run.dataset == place_of(control) and _same_method(control, run)
 
 
 def _same_method(control: PositiveControl, run: Run) -> bool:

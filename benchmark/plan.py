@@ -44,6 +44,7 @@ __all__ = [
     "ResolvedPlugin",
     "label_of",
     "make_plan",
+    "place_of",
     "resolve",
     "shadows_of",
     "wants_reference",
@@ -412,6 +413,15 @@ def label_of(name: str, parameters: Mapping[str, Any]) -> str:
     return f"{name}({inside})" if inside else name
 
 
+def place_of(control: PositiveControl) -> str:
+    """Label of the dataset that a control names, with the size of the game if it names one.
+
+    The size tells it from a dataset of the suite, and from another attack's control on other candidates.
+    """
+    label = label_of(control.dataset or "", control.dataset_parameters)
+    return label if control.candidates is None else f"{label} of {control.candidates} candidates"
+
+
 def _short(value: Any) -> str:
     return value if isinstance(value, str) else canonical_json(value)
 
@@ -524,7 +534,7 @@ def _known_answer(
     m = control.candidates or 400
     return ResolvedDataset(
         source=source,
-        label=source.label,
+        label=place_of(control),
         features=(ResolvedPlugin(kind="features", name=NATIVE, label=NATIVE),),
         rules=GameRules(candidates=m, holdout=2, validation=1, test=2),
         subset={"pool": None, "test": None},

@@ -49,6 +49,19 @@ def test_fits_are_shared_by_all_attacks_and_utilities():
     assert len(nodes_of(plan, "game")) == (1 + 3) * 2
 
 
+def test_a_control_on_a_dataset_of_the_suite_has_a_game_of_its_own():
+    """Also where two attacks want different numbers of candidates of it."""
+    attacks = [
+        {"name": "gradient_matching", "params": {"attack": "idlg", "targets": n}} for n in (16, 20)
+    ]
+    plan = plan_of(datasets=["digits"], attacks=attacks, methods=["cvae"])
+    sizes = {d.label: d.rules.candidates for d in plan.resolved.datasets}
+    own = {"digits of 24 candidates": 24, "digits of 30 candidates": 30}
+    assert sizes == {"digits": sizes["digits"], **own}
+    assert [d.controls is not None for d in plan.resolved.datasets] == [False, True, True]
+    assert len(nodes_of(plan, "game")) == 3 * 2
+
+
 def test_controls_and_the_gate_are_added_once():
     plan = plan_of(methods=["identity", "cvae"])
     names = [m.name for m in plan.resolved.methods]
