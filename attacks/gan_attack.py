@@ -181,18 +181,17 @@ class GANAttack(Attack):
         from benchmark.learning.networks import to_unit
 
         images = 2 * to_unit(records.data, device) - 1
-        sides = tuple(images.shape[2:])
-        scale = self.size / max(sides)
-        if scale < 1:
-            sides = tuple(max(1, round(s * scale)) for s in sides)
-            if len(images):
-                images = F.adaptive_avg_pool2d(images, sides)
-            else:
-                images = images.new_empty((0, images.shape[1], *sides))
+        height, width = int(images.shape[2]), int(images.shape[3])
+        scale = min(1.0, self.size / max(height, width))
+        sides = max(1, round(height * scale)), max(1, round(width * scale))
         if min(sides) < 4:
             raise NotApplicable(
-                f"gan_attack needs sides of 4 pixels or more. Got {tuple(sides)}; raise size."
+                f"gan_attack needs sides of 4 pixels or more. Got {sides}; raise size."
             )
+        if scale < 1 and len(images):
+            images = F.adaptive_avg_pool2d(images, sides)
+        elif scale < 1:  # the adversary of all classes, which pooling would refuse
+            images = images.new_empty((0, images.shape[1], *sides))
         return Participant(images, torch.from_numpy(records.labels).to(device))
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, Literal
 
@@ -327,17 +328,16 @@ class _Game:
         )
         return network
 
-    def _penalty(self, network: nn.Module, payload: _Payload):  # type: ignore[no-untyped-def]
+    def _penalty(self, network: nn.Module, payload: _Payload) -> Callable[[], torch.Tensor]:
         import torch
 
         from benchmark.learning import memorization as channel
 
         strength = self.attack.strength or STRENGTHS[self.attack.encoding]
         n = len(payload.secret)
-        if self.attack.encoding == "sign":
-            target, penalty = 2.0 * payload.secret - 1, channel.sign_penalty
-        else:
-            target, penalty = payload.secret, channel.correlated_value_penalty
+        signs = self.attack.encoding == "sign"
+        target = 2.0 * payload.secret - 1 if signs else payload.secret
+        penalty = channel.sign_penalty if signs else channel.correlated_value_penalty
         secret = torch.from_numpy(target.astype(np.float32)).to(self.context.device)
         return lambda: strength * penalty(channel.weight_vector(network, n), secret)
 

@@ -66,6 +66,9 @@ def test_large_images_are_reduced_and_the_fakes_enlarged(images):
     large = large.replace(data=large.data.repeat(3, axis=1).repeat(3, axis=2))
     answer = _answer(GANAttack(size=8, **FEW), large, large)
     assert answer.records.data.shape[1:] == (24, 24, 1)
+    everything = _answer(GANAttack(size=8, classes=10, **FEW), large, large)
+    assert len(everything.records) == 4 * len(np.unique(large.labels))
+    assert everything.notes["correlation_own_records"] == 0  # it owns no record
     thin = Records(large.data[:, :4], large.labels)
     with pytest.raises(NotApplicable, match="sides of 4 pixels or more"):
         _answer(GANAttack(size=8, **FEW), thin, thin)
