@@ -530,7 +530,11 @@ def _known_answer(
 ) -> ResolvedDataset:
     assert control.dataset is not None
     source = _resolve_one(registry, "datasets", control.dataset, control.dataset_parameters)
-    method = _resolve_one(registry, "methods", control.method, control.method_parameters)
+    # An attack that is to work on images needs a release of images; its control is still the method that it names.
+    space = _attack_space(attack) if source.plugin and source.plugin.kind == "image" else None
+    images: Kind | None = "image" if space == "image" else None
+    method = _resolve_one(registry, "methods", control.method, control.method_parameters, images)
+    method = replace(method, label=label_of(control.method, control.method_parameters))
     m = control.candidates or 400
     return ResolvedDataset(
         source=source,
@@ -877,7 +881,7 @@ class _Builder:
             self._cell(place, "attack", status=status, reason=why, **common)
             return
         release_space = self.nodes[fit].spec["space"] if fit else "feature"
-        space = attack.space or ("feature" if "feature" in attack.plugin.info.kinds else "image")
+        space = _attack_space(attack)
         why = _attack_obstacle(attack, method, space, release_space, place.dataset.kind)
         if why:
             self._cell(place, "attack", status="not applicable", reason=why, **common)
@@ -967,6 +971,11 @@ def _where(place: _Place, space: str) -> str:
 def _utility_space(utility: ResolvedPlugin) -> Kind:
     """Kind of records that a utility is to work on."""
     return utility.space or ("feature" if "feature" in utility.plugin.info.kinds else "image")
+
+
+def _attack_space(attack: ResolvedPlugin) -> Kind:
+    """Kind of records that an attack is to work on."""
+    return attack.space or ("feature" if "feature" in attack.plugin.info.kinds else "image")
 
 
 def _is_gate(attack: ResolvedPlugin) -> bool:

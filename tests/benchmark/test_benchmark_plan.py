@@ -62,6 +62,16 @@ def test_a_control_on_a_dataset_of_the_suite_has_a_game_of_its_own():
     assert len(nodes_of(plan, "game")) == 3 * 2
 
 
+def test_the_control_of_an_attack_on_images_releases_images():
+    attack = {"name": "gradient_matching", "space": "image", "params": {"attack": "idlg"}}
+    plan = plan_of(datasets=["digits"], attacks=[attack], methods=["cvae"])
+    cells = [c for c in plan.cells if c.kind == "attack" and "candidates" in c.dataset]
+    assert len(cells) == 2
+    for cell in cells:
+        assert cell.key and cell.method.label == "identity"
+        assert plan.nodes[cell.key].spec["space"] == "image"
+
+
 def test_controls_and_the_gate_are_added_once():
     plan = plan_of(methods=["identity", "cvae"])
     names = [m.name for m in plan.resolved.methods]
