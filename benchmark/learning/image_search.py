@@ -227,7 +227,7 @@ def _parts(side: int, n: int) -> np.ndarray:
 
 def _resampled(images: np.ndarray, down: np.ndarray, along: np.ndarray, dtype: type) -> np.ndarray:
     """``down @ image @ alongᵀ`` for each channel of pictures ``(n, H, W, C)``."""
-    planes = images.transpose(0, 3, 1, 2).astype(dtype)
+    planes: np.ndarray = images.transpose(0, 3, 1, 2).astype(dtype)
     moved = down.astype(dtype) @ planes @ along.T.astype(dtype)
     return moved.transpose(0, 2, 3, 1)
 
@@ -259,13 +259,13 @@ def perceptual_hash(images: np.ndarray) -> np.ndarray:
     from scipy.fft import dct
 
     bits = np.empty((len(images), 4, HASH_BITS), bool)
-    sign = np.where(np.arange(_HASH_SIDE) % 2, -1.0, 1.0)
+    odd = np.where(np.arange(_HASH_SIDE) % 2, -1.0, 1.0)
+    none = np.ones(_HASH_SIDE)
     for rows in _slices(len(images), 256):
         grey = np.stack([_hashed_pixels(image) for image in images[rows]]).astype(np.float64)
         low = dct(dct(grey, axis=1), axis=2)[:, :_HASH_SIDE, :_HASH_SIDE]
-        for f, (down, along) in enumerate(((1, 1), (1, sign), (sign, 1), (sign, sign))):
-            flipped = low * np.broadcast_to(down, _HASH_SIDE)[:, None] * along
-            flat = flipped.reshape(len(low), HASH_BITS)
+        for f, (down, along) in enumerate(((none, none), (none, odd), (odd, none), (odd, odd))):
+            flat = (low * np.outer(down, along)).reshape(len(low), HASH_BITS)
             bits[rows, f] = flat > np.median(flat, axis=1, keepdims=True)
     return bits
 
