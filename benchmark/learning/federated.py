@@ -43,9 +43,9 @@ Shape = tuple[int, int, int]
 
 
 class SharedModel(nn.Module):
-    """Two 5 × 5 convolutions of 32 and 64 channels with tanh and pooling, 200 hidden units with tanh.
+    """Two 5 × 5 convolutions of 32 and 64 channels with tanh and pooling, 200 hidden units with tanh, as in [1]_.
 
-    The convolutions keep the size, unlike those of [1]_, so that images of 8 pixels a side are large enough.
+    Images with a side below 16 pixels are padded with zeros at each convolution, or nothing would be left of them.
 
     Parameters
     ----------
@@ -58,15 +58,17 @@ class SharedModel(nn.Module):
     def __init__(self, shape: Shape, n_outputs: int) -> None:
         super().__init__()
         channels, height, width = shape
+        padding = 2 if min(height, width) < 16 else 0
+        rows, columns = (_after_convolutions(side, padding) for side in (height, width))
         self.body = nn.Sequential(
-            nn.Conv2d(channels, 32, 5, padding=2),
+            nn.Conv2d(channels, 32, 5, padding=padding),
             nn.Tanh(),
             nn.MaxPool2d(2),
-            nn.Conv2d(32, 64, 5, padding=2),
+            nn.Conv2d(32, 64, 5, padding=padding),
             nn.Tanh(),
             nn.MaxPool2d(2),
             nn.Flatten(),
-            nn.Linear(64 * (height // 4) * (width // 4), 200),
+            nn.Linear(64 * rows * columns, 200),
             nn.Tanh(),
             nn.Linear(200, n_outputs),
         )
@@ -78,7 +80,7 @@ class SharedModel(nn.Module):
 
 
 class Generator(nn.Module):
-    """Codes to images by two enlargements of ×2, each followed by a convolution, after DCGAN.
+    """Codes to images by two transposed convolutions that double the size, after DCGAN.
 
     Parameters
     ----------
@@ -86,7 +88,7 @@ class Generator(nn.Module):
         Channels, height, width.
     latent : int, default=100
     width : int, default=32
-        Channels at full size; twice as many at half of it.
+        Channels at half the size; twice as many at a quarter of it.
     """
 
     def __init__(self, shape: Shape, latent: int = 100, width: int = 32) -> None:
@@ -99,12 +101,10 @@ class Generator(nn.Module):
             nn.Unflatten(1, (2 * width, rows, columns)),
             nn.BatchNorm2d(2 * width),
             nn.ReLU(),
-            nn.Upsample(scale_factor=2),
-            nn.Conv2d(2 * width, width, 3, padding=1),
+            nn.ConvTranspose2d(2 * width, width, 4, stride=2, padding=1),
             nn.BatchNorm2d(width),
             nn.ReLU(),
-            nn.Upsample(scale_factor=2),
-            nn.Conv2d(width, channels, 3, padding=1),
+            nn.ConvTranspose2d(width, channels, 4, stride=2, padding=1),
             nn.Tanh(),
         )
 
@@ -112,6 +112,13 @@ class Generator(nn.Module):
         """Images ``(B, C, H, W)`` of codes ``(B, latent)``."""
         images: torch.Tensor = self.body(codes)
         return images[:, :, : self.height, : self.wide]
+
+
+def _after_convolutions(side: int, padding: int) -> int:
+    """A side after two 5 × 5 convolutions, each followed by pooling to one half."""
+    for _ in range(2):
+        side = (side + 2 * padding - 4) // 2
+    return side
 
 
 @dataclass(frozen=True, eq=False)

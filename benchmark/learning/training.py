@@ -47,7 +47,7 @@ def initialise_(module: Network, generator: torch.Generator) -> Network:
         Where a parameter belongs to a layer of another kind, which would stay uninitialised.
     """
     for layer in module.modules():
-        if isinstance(layer, nn.Linear | nn.Conv2d):
+        if isinstance(layer, nn.Linear | nn.Conv2d | nn.ConvTranspose2d):
             bound = 1 / math.sqrt(layer.weight[0].numel())
             with torch.no_grad():
                 for parameter in layer.parameters(recurse=False):
@@ -56,7 +56,7 @@ def initialise_(module: Network, generator: torch.Generator) -> Network:
             layer.reset_parameters()
         elif next(layer.parameters(recurse=False), None) is not None:
             raise TypeError(
-                "can initialise nn.Linear, nn.Conv2d and nn.BatchNorm2d only. "
+                "can initialise nn.Linear, nn.Conv2d, nn.ConvTranspose2d and nn.BatchNorm2d only. "
                 f"Got {type(layer).__name__} instead."
             )
     return module

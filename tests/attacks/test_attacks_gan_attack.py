@@ -32,11 +32,14 @@ def _records(pixels, labels):
 def test_figures_by_hand():
     fakes = _records([[0, 10, 20, 40], [0, 30, 20, 0]], [1, 1])  # mean 0, 20, 20, 20
     release = _records([[0, 10, 20, 46], [0, 0, 0, 100], [9, 9, 9, 9]], [1, 1, 0])
-    figures = gan_attack._figures(fakes, release)
+    auxiliary = _records([[0, 0, 0, 8], [0, 20, 0, 0]], [0, 2])  # mean 0, 10, 0, 4
+    figures = gan_attack._figures(fakes, release, auxiliary)
     # Distances √(36/4) = 3 from the first; from the second fake √((400 + 46²)/4) to the first.
     assert figures["nearest_distance"] == pytest.approx((3 + np.sqrt((400 + 46**2) / 4)) / 2)
     expected = np.corrcoef([0, 20, 20, 20], [0, 5, 10, 73])[0, 1]
     assert figures["correlation"] == pytest.approx(expected)
+    expected = np.corrcoef([0, 10, 20, 16], [0, -5, 10, 69])[0, 1]
+    assert figures["correlation_centred"] == pytest.approx(expected)
 
 
 def test_what_the_own_records_give_is_taken_of_the_other_classes_only():
