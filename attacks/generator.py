@@ -212,8 +212,8 @@ def importance_draws(
         for part, labels in zip(x.split(size), y.split(size), strict=True):
             part, labels = part.to(device), labels.to(device)
             mean, log_std = module.encode(part, labels)
-            noise = rng.standard_normal((len(part), samples, mean.shape[1]), dtype=np.float32)
-            noise = torch.from_numpy(noise).to(device)
+            drawn = rng.standard_normal((len(part), samples, mean.shape[1]), dtype=np.float32)
+            noise = torch.from_numpy(drawn).to(device)
             z = mean[:, None] + log_std.exp()[:, None] * noise
             made = module(z.flatten(0, 1), labels.repeat_interleave(samples)).unflatten(
                 0, (-1, samples)

@@ -109,8 +109,9 @@ class Sampled(Attack):
         draws = [_Draws(view.sample, view.records, self, context, "draws")]
         if self.reference:
             draws.append(self._reference(view, context))
+        notes: dict[str, float] = {}
         if self.score == "density":
-            values, notes = self._density(draws, candidates, auxiliary, context), {}
+            values = self._density(draws, candidates, auxiliary, context)
         else:
             values, notes = self._distances(draws, candidates, auxiliary)
         return Scores(
@@ -221,7 +222,8 @@ class _Draws:
 
     def _classes(self, candidates: Records) -> Iterator[tuple[np.ndarray, Iterator[np.ndarray]]]:
         """Rows of candidates with the parts of the draws that they are compared with."""
-        wanted = np.intersect1d(candidates.labels, self.labels) if self.by_class else []
+        known = self.labels if self.by_class else np.empty(0, np.int64)
+        wanted = np.intersect1d(candidates.labels, known)
         share = max(1, self.draws // max(1, len(wanted)))
         for i, label in enumerate(wanted):
             self.context.progress(i / len(wanted))
