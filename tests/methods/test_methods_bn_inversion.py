@@ -88,17 +88,20 @@ def accuracy_of(release, test, labels="hard", **parameters):
 
 
 @pytest.mark.slow
-def test_class_statistics_are_worth_training_on_and_global_ones_are_not():
-    """Digits of 8 × 8, 20 images a class. Class-wise .79, global ones near chance in our runs; real 20 a class .93."""
+def test_class_statistics_are_worth_more_than_global_ones_and_than_none():
+    """Digits of 8 × 8, 20 images a class, hard labels that the teacher knows in every arm (a large ``ce``).
+
+    .852 class-wise and .763 with global statistics in our run; .93 with real ones.
+    """
     records = digits()
     members, test = records.take(np.arange(900)), records.take(np.arange(900, len(records)))
-    own = {"width": 8, "epochs": 15, "images_per_class": 20, "crop": 1, "roll": 1}
-    accuracies = {
-        arm: accuracy_of(fit(members, statistics=arm, **own).records, test, width=8, crop=1)
-        for arm in ("class", "global", "none")
-    }
-    assert accuracies["class"] > 0.65
-    assert accuracies["class"] > max(accuracies["global"], accuracies["none"]) + 0.2
+    own = {"width": 8, "epochs": 15, "images_per_class": 20, "crop": 1, "roll": 1, "ce": 100.0}
+    releases = {arm: fit(members, statistics=arm, **own) for arm in ("class", "global", "none")}
+    assert all(r.notes["teacher_accuracy_on_release"] > 0.95 for r in releases.values())
+    accuracies = {arm: accuracy_of(r.records, test, width=8, crop=1) for arm, r in releases.items()}
+    assert accuracies["class"] > 0.75
+    assert accuracies["class"] > accuracies["global"] + 0.03
+    assert accuracies["global"] > accuracies["none"] + 0.1
 
 
 @pytest.mark.slow
