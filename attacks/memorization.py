@@ -46,13 +46,8 @@ DEFAULT_WIDTHS = {
     "resnet20": 16,
 }
 
-_OWN_DATASET = PositiveControl(
-    dataset="gaussian",
-    dataset_parameters={"dimension": 16, "records": 1000},
-    candidates=40,
-    at_least=0.9,
-)
-"""Few and short records, all of which even labels of queries can carry."""
+_OWN_CANDIDATES = 40
+"""Of the dataset of its own: few and short records, all of which even labels of queries can carry."""
 
 
 class Memorization(Attack):
@@ -125,9 +120,17 @@ class Memorization(Attack):
     def positive_controls(self) -> tuple[PositiveControl, ...]:
         """``identity`` everywhere for what carries all records; else a dataset small enough to be carried."""
         limited = self.width is not None or self.records is not None
-        if self.encoding == "capacity_abuse" or limited:
-            return (_OWN_DATASET,)
-        return self.info.positive_controls
+        if self.encoding != "capacity_abuse" and not limited:
+            return self.info.positive_controls
+        # No more members than may be carried; 8 candidates is the smallest game.
+        candidates = max(8, min(_OWN_CANDIDATES, self.records or _OWN_CANDIDATES))
+        own = PositiveControl(
+            dataset="gaussian",
+            dataset_parameters={"dimension": 16, "records": 1000},
+            candidates=candidates,
+            at_least=0.9,
+        )
+        return (own,)
 
     def run(
         self, view: View, candidates: Records, auxiliary: Records, context: Context

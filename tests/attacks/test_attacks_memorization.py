@@ -99,6 +99,8 @@ def test_variants_that_carry_a_part_are_held_to_a_dataset_of_their_own():
     for part in ({"width": 5}, {"records": 3}, {"encoding": "capacity_abuse"}):
         (own,) = Memorization(**part).positive_controls()
         assert own.dataset == "gaussian" and own.at_least == 0.9
+    candidates = [Memorization(records=n).positive_controls()[0].candidates for n in (3, 10, 99)]
+    assert candidates == [8, 10, 40]  # no more members than may be carried
 
 
 @pytest.mark.parametrize(
