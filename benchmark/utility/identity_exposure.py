@@ -17,6 +17,7 @@ from benchmark.contracts import (
     Utility,
     UtilityInfo,
 )
+from benchmark.statistics import proportion
 from benchmark.utility.release_distance import Z, cluster_mean
 
 __all__ = ["IdentityExposure"]
@@ -32,8 +33,8 @@ class IdentityExposure(Utility):
     - ``identity_probability``: the largest probability of any identity, mean over released records;
     - ``identity_probability_real``: the same over fresh real records (the test set): what a network is sure of without
       reason;
-    - ``recognised``: share of released records with a larger probability than 95 % of the fresh ones. 0.05 for fresh
-      records, 1 for copies of members.
+    - ``recognised``: share of distinct released pictures with a larger probability than 95 % of the fresh ones. 0.05
+      for fresh records, 1 for copies of members.
 
     A network is one attacker of many: no privacy score. Identical released records count as one observation in the
     intervals, and so do test records of one identity; records of one path are taken as independent, since a release
@@ -42,7 +43,7 @@ class IdentityExposure(Utility):
 
     info: ClassVar[UtilityInfo] = UtilityInfo(
         name="identity_exposure",
-        version="1",
+        version="2",
         summary="Proxy: how surely a held-out identity network names members in released pictures.",
         citation="after Pennisi et al. 2023, arXiv 2307.02984",
         kinds=frozenset({"image"}),
@@ -99,11 +100,13 @@ class IdentityExposure(Utility):
             for records in (release, test["clean"])
         )
         copies = np.unique(release.flat(), axis=0, return_inverse=True)[1].reshape(-1)
-        sure = released > np.quantile(fresh, 0.95)
+        first = np.unique(copies, return_index=True)[1]
+        sure = released[first] > np.quantile(fresh, 0.95)
+        share = proportion(int(sure.sum()), len(sure), 0.95)
         figures = {
             "identity_probability": _with_limits(released, copies, "identical records as one"),
             "identity_probability_real": _with_limits(fresh, test["clean"].groups, "by identity"),
-            "recognised": _with_limits(sure.astype(np.float64), copies, "identical records as one"),
+            "recognised": (share.value, share.low, share.high, share.method),
         }
         return {name: Figures(values=figures if name == "clean" else {}) for name in test}
 

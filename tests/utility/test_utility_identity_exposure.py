@@ -29,6 +29,7 @@ def test_members_are_recognised_and_fresh_people_are_not(people):
     copies, others = (figures(release, members, test) for release in (members, fresh))
     value, low, high, _ = copies["recognised"]
     assert value >= 0.9 and low <= value <= high
+    assert others["recognised"][2] > others["recognised"][0], "also where none is recognised"
     assert copies["identity_probability"][0] > 0.9
     # Fresh people differ from the test's by chance: 5 % ± 4 standard errors of 80 correlated records.
     assert others["recognised"][0] < 0.05 + 4 * np.sqrt(2 * 0.05 * 0.95 / 80)
