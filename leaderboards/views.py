@@ -121,7 +121,6 @@ class RowView:
         )
         return (f"{self.row.method} ({apart})" if apart else self.row.method) + published
 
-
     @property
     def told_apart(self) -> str:
         """What tells it from its namesakes, as shown below its name; long names may break before a bracket."""
