@@ -50,6 +50,7 @@ def test_patients_who_were_released_are_found_and_linked(people, training):
     assert hits.mean() >= 0.9
 
 
+@pytest.mark.slow
 def test_in_pictures_of_another_day_patients_are_found_too():
     """The attacker has two visits of each patient; what is released is a third."""
     patients = Phantom(patients=50, visits=3, size=28).load(Context(seed=0)).pool
