@@ -1,6 +1,9 @@
 """Nearest neighbours against scikit-learn, and where the usual expansion loses its digits."""
 
+import threading
+
 import numpy as np
+import psutil
 import pytest
 from sklearn.neighbors import NearestNeighbors
 
@@ -176,3 +179,31 @@ def test_the_device_changes_nothing():
     on_cpu, on_gpu = nearest(queries, gallery, 3), nearest(queries, gallery, 3, device="cuda")
     np.testing.assert_array_equal(on_cpu[0], on_gpu[0])
     np.testing.assert_array_equal(on_cpu[1], on_gpu[1])
+
+
+@pytest.mark.slow
+def test_a_gallery_of_100_000_is_searched_within_the_memory_given():
+    rng = np.random.default_rng(0)
+    gallery = rng.standard_normal((100_000, 768), dtype=np.float32)
+    queries = rng.standard_normal((3000, 768), dtype=np.float32)  # more than a block holds
+    originals = [3, 99_999, 50_000]
+    queries[[0, 1500, 2999]] = gallery[originals]
+    nearest(queries[:100], gallery[:5000])  # what libraries keep for themselves
+    process, done = psutil.Process(), threading.Event()
+    before = process.memory_info().rss
+    peak = [before]
+
+    def watch():
+        while not done.wait(0.005):
+            peak.append(process.memory_info().rss)
+
+    watcher = threading.Thread(target=watch)
+    watcher.start()
+    try:
+        distances, rows = nearest(queries, gallery)
+    finally:
+        done.set()
+        watcher.join()
+    assert rows[[0, 1500, 2999], 0].tolist() == originals
+    assert distances[[0, 1500, 2999], 0].tolist() == [0, 0, 0]
+    assert max(peak) - before < 200 << 20  # 128 MiB were given; the gallery alone has 293
