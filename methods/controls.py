@@ -2,11 +2,13 @@
 
 ``holdout`` gives nothing of the members away, ``identity`` gives everything, and ``gaussian_mean``
 gives away what a closed form says. An attack or a split that contradicts them is void. The first two
-have samplers, which draw their records again.
+have a sampler that draws their records again and a generator that knows them by heart, so that
+attacks on samplers and on weights have their controls in every suite.
 """
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import ClassVar
 
 import numpy as np
@@ -27,12 +29,22 @@ from benchmark.contracts import (
 __all__ = ["GaussianMean", "Holdout", "Identity", "RandomAverages"]
 
 
-class _Resampled(Method):
-    """A release with a sampler that draws its records again, so that attacks on samplers have controls too."""
+class _Known(Method):
+    """A release of real records with a sampler and a generator of just those, so that all attacks have controls."""
 
     def restore(self, saved: Saved, context: Context) -> Release:
-        """The stored release, with its sampler."""
-        return Release(records=saved.records, sample=_Resample(saved.records))
+        """The stored release, with its sampler and generator."""
+        return _with_generator(Release(records=saved.records), context)
+
+
+def _with_generator(release: Release, context: Context) -> Release:
+    """Add a sampler that draws the records again, and a generator that knows them by heart."""
+    from benchmark.learning.lookup import LookupGenerator
+
+    records = release.records
+    points = records.data.reshape(len(records), -1).astype(np.float32)
+    weights = LookupGenerator(points, records.labels).to(context.device)
+    return replace(release, sample=_Resample(records), weights=weights)
 
 
 class _Resample:
@@ -62,7 +74,7 @@ class _Resample:
         return self.records.take(rows)
 
 
-class Holdout(_Resampled):
+class Holdout(_Known):
     """Releases fresh real records instead of the members: the utility ceiling and the chance level.
 
     The release has as many records as there are members, drawn without replacement, or all of the
@@ -74,7 +86,7 @@ class Holdout(_Resampled):
         name="holdout",
         version="1",
         summary="Fresh real records, none of them a candidate: every attack must be at chance.",
-        offers=Access.SAMPLER,
+        offers=Access.WEIGHTS,
         control=True,
         needs_holdout=True,
     )
@@ -96,17 +108,17 @@ class Holdout(_Resampled):
         n = min(len(members), len(holdout))
         chosen = context.rng("holdout").choice(len(holdout), size=n, replace=False)
         records = holdout.take(np.sort(chosen)).replace(groups=None)
-        return Release(records=records, sample=_Resample(records))
+        return _with_generator(Release(records=records), context)
 
 
-class Identity(_Resampled):
+class Identity(_Known):
     """Releases the members themselves: the positive control of most attacks."""
 
     info: ClassVar[MethodInfo] = MethodInfo(
         name="identity",
         version="1",
         summary="The members themselves, unchanged: attacks must succeed.",
-        offers=Access.SAMPLER,
+        offers=Access.WEIGHTS,
         control=True,
     )
 
@@ -114,7 +126,7 @@ class Identity(_Resampled):
         """Release a copy of ``members`` without their identities."""
         index = np.arange(len(members))
         records = members.take(index).replace(groups=None)
-        return Release(records=records, origin=index, sample=_Resample(records))
+        return _with_generator(Release(records=records, origin=index), context)
 
 
 class GaussianMean(Method):
