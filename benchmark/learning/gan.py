@@ -4,8 +4,8 @@ The generator maps a normal code and the class to an intermediate code w, which 
 convolutions, from a learned constant of about 4 × 4 to the image (a light StyleGAN [1]_). The discriminator has
 spectral normalisation [2]_, a projection head for the class [3]_, the standard deviation over the batch as a feature,
 and a head that recovers z from made images. That head is to keep the generator from making one image a class; it learns
-z on small made-up sets, on photographs it hardly did, and training without it did not collapse either. Both networks are
-trained with the hinge loss and differentiable augmentation [4]_; the moving average of the generator is kept.
+z on small made-up sets, on photographs it hardly did, and training without it did not collapse either. Both networks
+are trained with the hinge loss and differentiable augmentation [4]_; the moving average of the generator is kept.
 
 Convolutions run in the channels-last layout: two to four times as fast on a CPU as the other at these sizes.
 
