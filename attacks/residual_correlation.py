@@ -17,6 +17,7 @@ from benchmark.contracts import (
     View,
 )
 from benchmark.learning.density import shrunk_whitening
+from benchmark.learning.residuals import class_residuals, distinct
 from benchmark.learning.scores import average_log_ratio, largest_cosine
 
 __all__ = ["ResidualCorrelation"]
@@ -74,8 +75,8 @@ class ResidualCorrelation(Attack):
         assert view.records is not None  # granted, as info.needs asks for it
         known = np.concatenate([candidates.flat(), auxiliary.flat()])
         known_labels = np.concatenate([candidates.labels, auxiliary.labels])
-        released, labels = _distinct(view.records)
-        known, released = _residuals(known, known_labels, released, labels)
+        released, labels = distinct(view.records)
+        known, released = class_residuals(known, known_labels, released, labels)
         values = np.zeros(len(candidates))
         if not known.any():
             return Scores(values=values)
@@ -96,27 +97,6 @@ class ResidualCorrelation(Attack):
         n_members = max(len(points) / 2, 1.0)  # by fair coins
         share = min(1 / (min(variance, 1.0) * n_members), 0.5)
         return average_log_ratio(released, points, variance, share)
-
-
-def _distinct(records: Records) -> tuple[np.ndarray, np.ndarray]:
-    """Distinct released vectors and their labels; k-anonymous releases repeat each vector k times."""
-    labelled = np.concatenate([records.labels[:, None].astype(np.float32), records.flat()], axis=1)
-    _, first = np.unique(labelled, axis=0, return_index=True)
-    return records.flat()[first], records.labels[first]
-
-
-def _residuals(
-    known: np.ndarray, known_labels: np.ndarray, released: np.ndarray, labels: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
-    """Both about the known records' class means, float64; about the mean of all in unknown classes."""
-    known, released = known.astype(np.float64), released.astype(np.float64)
-    overall = known.mean(axis=0)
-    centred_known, centred_released = known - overall, released - overall
-    for label in np.unique(known_labels):
-        mean = known[known_labels == label].mean(axis=0)
-        centred_known[known_labels == label] = known[known_labels == label] - mean
-        centred_released[labels == label] = released[labels == label] - mean
-    return centred_known, centred_released
 
 
 def _variance(released: np.ndarray, labels: np.ndarray) -> float:

@@ -27,10 +27,13 @@ from benchmark.contracts import (
     View,
 )
 from benchmark.learning import membership
+from benchmark.learning.residuals import residual_cosine
 
 __all__ = ["RMIA", "Calibrated", "Downstream", "LiRA", "score_matrix"]
 
-ScoreName = Literal["nearest_distance", "local_neighbourhood", "log_density"]
+ScoreName = Literal[
+    "nearest_distance", "local_neighbourhood", "log_density", "monte_carlo", "residual_correlation"
+]
 Score = Callable[[Records], np.ndarray]
 
 STACKED = ("nearest_distance", "local_neighbourhood", "log_density", "correlation")
@@ -52,6 +55,10 @@ def make_score(
     points, others = candidates.flat(), auxiliary.flat()
     if name == "correlation":
         return lambda release: class_correlation(release, candidates, auxiliary)
+    if name == "residual_correlation":
+        return residual_cosine(candidates, auxiliary)
+    if name == "monte_carlo":
+        return _monte_carlo(points, others, context)
     if name == "log_density":
         return _log_density(points, others, context)
     if name == "local_neighbourhood":
@@ -60,6 +67,16 @@ def make_score(
         )
     return lambda release: scores.nearest_distance(
         release.flat(), points, k=neighbours, device=context.device
+    )
+
+
+def _monte_carlo(points: np.ndarray, others: np.ndarray, context: Context) -> Score:
+    """Share of a release within a radius that no release has a part in: the auxiliary records' median one."""
+    from benchmark.learning import scores
+
+    radius = scores.nearest_radius(others, points, device=context.device)
+    return lambda release: scores.monte_carlo(
+        release.flat(), points, radius=radius, device=context.device
     )
 
 
@@ -158,8 +175,8 @@ class LiRA(_OnScores):
 
     Parameters
     ----------
-    score : {"nearest_distance", "local_neighbourhood", "log_density", "stacked"}
-        ``stacked``: the log ratios of all the others and of the correlation with the release's class means, weighed by
+    score : {"nearest_distance", "local_neighbourhood", "log_density", "monte_carlo", "residual_correlation", "stacked"}
+        ``stacked``: the log ratios of the first three and of the correlation with the release's class means, weighed by
         a logistic regression that is fitted where each shadow in turn plays the target.
     neighbours : int, default=1
         Of ``nearest_distance``.

@@ -69,6 +69,8 @@ ON_RELEASES = [
     LiRA(mode="offline"),
     LiRA(score="local_neighbourhood"),
     LiRA(score="log_density"),
+    LiRA(score="monte_carlo"),
+    LiRA(score="residual_correlation"),
     LiRA(score="stacked"),
     LiRA(score="stacked", mode="offline"),
     RMIA(),
@@ -217,3 +219,14 @@ def test_class_correlation_by_hand():
     auxiliary = Records(np.array([[1.0, 1.0], [5.0, 5.0]], dtype=np.float32), np.array([0, 1]))
     # Class 0: μ = (1, 1), r = (3, 1): shift (2, 0). Class 1: μ = (5, 5), r of all: shift (−2, −4).
     np.testing.assert_allclose(class_correlation(release, candidates, auxiliary), [0, -2, 24])
+
+
+def test_the_residual_score_of_shadows_is_that_of_the_attack(digits, play):
+    """Cosines do not depend on the scale of whitened residuals, in which the two differ."""
+    from attacks.residual_correlation import ResidualCorrelation
+    from benchmark.learning.residuals import residual_cosine
+
+    game = play(digits, 0, 200, 100)
+    expected = game.attack(ResidualCorrelation(), game.members).values
+    found = residual_cosine(game.candidates, game.auxiliary)(game.members)
+    np.testing.assert_allclose(found, expected, atol=1e-9)
