@@ -152,10 +152,16 @@ def _restored_base(
 ) -> Release:
     """The release that a method works from, as the harness would hand it over."""
     base: Any = default_registry().make("methods", name, parameters)
-    release = base.fit(members, _context(scratch))
+    release = _fit(base, members, scratch)
+    return _restore(base, release, members, scratch)
+
+
+def _restore(method: Method, release: Release, members: Records, scratch: Path) -> Release:
+    """A release that was stored, as the harness would restore it."""
     saved = Saved(records=release.records, state=release.state, guarantee=release.guarantee)
-    restored: Release = base.restore(saved, _context(scratch))
-    return restored
+    base = method.base()
+    below = None if base is None else _restored_base(*base, members, scratch)
+    return method.restore(saved, _context(scratch, base=below))
 
 
 def _require(condition: bool, message: str) -> None:
@@ -251,8 +257,7 @@ def check_release_survives_the_store(method: Method, scratch: Path) -> None:
     for name, array in release.state.items():
         numeric = isinstance(array, np.ndarray) and array.dtype != object
         _require(numeric, f"{method.info.name}: state[{name!r}] must be a numeric array")
-    saved = Saved(records=release.records, state=release.state, guarantee=release.guarantee)
-    restored = method.restore(saved, _context(scratch))
+    restored = _restore(method, release, members, scratch)
     offers = method.info.offers
     if offers >= Access.SAMPLER:
         for one in (release, restored):

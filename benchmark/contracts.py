@@ -633,8 +633,8 @@ class Method(Plugin):
         """Name and parameters of the method whose fitted release this one works from; None by default.
 
         That method is fitted once on the same members, and shared by all that name it with equal parameters and by its
-        own row on the board. Its release comes in ``context.base``, restored with its sampler and weights. A base has
-        no base of its own.
+        own row on the board. Its release comes in ``context.base``, restored with its sampler and weights. It may work
+        from another method itself, whose release its ``restore`` finds in ``context.base``, as its ``fit`` does.
         """
         return None
 

@@ -71,8 +71,12 @@ def execute(node: Node, store: Store, context_kwargs: Mapping[str, Any]) -> Outc
     Outcome
         Values and arrays to store.
     """
-    context = Context(seed=int(node.key[:16], 16) >> 1, **context_kwargs)
+    context = Context(seed=_seed(node.key), **context_kwargs)
     return _KINDS[node.kind](node, store, context)
+
+
+def _seed(key: str) -> int:
+    return int(key[:16], 16) >> 1
 
 
 # ---------------------------------------------------------------- records in the store
@@ -220,8 +224,7 @@ def _fit(node: Node, store: Store, context: Context) -> Outcome:
     if method.info.needs_holdout:
         context = _with_holdout(method, context, pool.take(secret["holdout"]))
     if base:
-        restored = _restored(node.spec["base"], store, base[0], context)
-        context = replace(context, base=restored)
+        context = replace(context, base=_restored(node.spec["base"], store, base[0], context))
     release = method.fit(members, context)
     return _fitted(release, members, _values(store, source)["n_classes"], context)
 
@@ -249,7 +252,11 @@ def _fitted(release: Release, members: Records, n_classes: int, context: Context
 
 
 def _restored(method: Mapping[str, Any], store: Store, fit: str, context: Context) -> Release:
-    """A stored release with its sampler and weights."""
+    """A stored release with its sampler and weights; what it works from is restored before it."""
+    record = store.read(fit)
+    if record is not None and "base" in record.spec:
+        base = _restored(record.spec["base"], store, record.needs[2], context)
+        context = replace(context, base=base)
     saved = Saved(
         records=load_records(store, fit, "release"),
         state=store.tensors(fit, "state") if "state.safetensors" in _artifacts(store, fit) else {},
@@ -262,7 +269,7 @@ def _restored(method: Mapping[str, Any], store: Store, fit: str, context: Contex
 def _reference(node: Node, store: Store, context: Context) -> Outcome:
     """Fit the method on auxiliary records, as many as there are members or all of them; never reads the coins."""
     method: Method = _plugin("methods", node.spec["method"])
-    source, game = node.needs
+    source, game, *base = node.needs
     pool, rows = load_records(store, source, "pool"), store.arrays(game, "public")
     auxiliary, n = pool.take(rows["auxiliary"]), len(rows["candidates"]) // 2
     if method.info.needs_holdout:
@@ -271,17 +278,20 @@ def _reference(node: Node, store: Store, context: Context) -> Outcome:
         )
         context = _with_holdout(method, context, auxiliary.take(half))
     if n < len(auxiliary):
-        own = subset_rows(auxiliary.groups, len(auxiliary), n, context.rng("reference"))
+        own = subset_rows(auxiliary.groups, len(auxiliary), n, _of_game(game).rng("reference"))
         auxiliary = auxiliary.take(own)
-    if "base" in node.spec:
-        context = replace(context, base=_fit_base(node, auxiliary, context))
+    if base:
+        context = replace(context, base=_restored(node.spec["base"], store, base[0], context))
     release = method.fit(auxiliary, context)
     return _fitted(release, auxiliary, _values(store, source)["n_classes"], context)
 
 
-def _fit_base(node: Node, members: Records, context: Context) -> Release:
-    base: Method = _plugin("methods", node.spec["base"])
-    return base.fit(members, replace(context, seed=context.derive("base")))
+def _of_game(game: str) -> Context:
+    """Randomness that all nodes of a game share: what is fitted on which auxiliary records and candidates.
+
+    A method that works from another is thereby fitted on what that was fitted on.
+    """
+    return Context(seed=_seed(game))
 
 
 def _with_holdout(method: Method, context: Context, holdout: Records) -> Context:
@@ -415,17 +425,17 @@ def _perturbed(
 def _shadows(node: Node, store: Store, context: Context) -> Outcome:
     """Fit a chunk of shadows on random halves of the candidates, in pairs; never reads the coins."""
     method: Method = _plugin("methods", node.spec["method"])
-    source, game = node.needs
+    source, game, *base = node.needs
     pool = load_records(store, source, "pool")
     rows = store.arrays(game, "public")
-    units = rows["units"]
-    n = node.spec["size"]
-    pairs = [draw_shadow_pair(units, context.rng("shadow pair", i)) for i in range(n // 2)]
-    included = np.concatenate(pairs)
+    n, first = node.spec["size"], node.spec["chunk"] * node.spec["size"] // 2
+    draws = [_of_game(game).rng("shadow pair", first + i) for i in range(n // 2)]
+    included = np.concatenate([draw_shadow_pair(rows["units"], rng) for rng in draws])
     members = [pool.take(rows["candidates"][mask]) for mask in included]
     contexts = [_shadow_context(method, context, i, pool, rows["auxiliary"]) for i in range(n)]
-    if "base" in node.spec:
-        contexts = _with_bases(node, members, contexts)
+    if base:
+        restored = _restored_shadows(node.spec["base"], store, base[0], contexts)
+        contexts = [replace(c, base=r) for c, r in zip(contexts, restored, strict=True)]
     releases = method.fit_many(members, contexts)
     if len(releases) != n:
         raise InvalidRecords(
@@ -445,17 +455,35 @@ def _shadows(node: Node, store: Store, context: Context) -> Outcome:
                 "auxiliary": np.zeros((n, len(rows["auxiliary"])), dtype=bool),
             },
         },
+        tensors={"states": _stacked_states(releases)} if node.spec.get("states") else {},
     )
 
 
-def _with_bases(
-    node: Node, members: Sequence[Records], contexts: Sequence[Context]
-) -> list[Context]:
-    """The contexts of shadows of a method that works from another, which is fitted here too."""
-    base: Method = _plugin("methods", node.spec["base"])
-    own = [replace(c, seed=c.derive("base")) for c in contexts]
-    releases = base.fit_many(members, own)
-    return [replace(c, base=r) for c, r in zip(contexts, releases, strict=True)]
+def _stacked_states(releases: Sequence[Release]) -> dict[str, np.ndarray]:
+    """The states of several releases, each name with its release's number before it."""
+    return {f"{i}/{name}": value for i, r in enumerate(releases) for name, value in r.state.items()}
+
+
+def _restored_shadows(
+    method: Mapping[str, Any], store: Store, key: str, contexts: Sequence[Context]
+) -> list[Release]:
+    """The shadows of a base, restored, each after what it works from itself. What they claim is not kept."""
+    record = store.read(key)
+    if record is not None and "base" in record.spec:
+        bases = _restored_shadows(record.spec["base"], store, record.needs[2], contexts)
+        contexts = [replace(c, base=b) for c, b in zip(contexts, bases, strict=True)]
+    states: list[dict[str, np.ndarray]] = [{} for _ in contexts]
+    if "states.safetensors" in _artifacts(store, key):
+        for path, value in store.tensors(key, "states").items():
+            number, name = path.split("/", 1)
+            states[int(number)][name] = value
+    plugin: Method = _plugin("methods", method)
+    return [
+        plugin.restore(Saved(records=records, state=state, guarantee=None), context)
+        for records, state, context in zip(
+            _load_releases(store, key), states, contexts, strict=True
+        )
+    ]
 
 
 def _shadow_context(

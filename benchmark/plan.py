@@ -6,7 +6,7 @@ anything has run. :func:`make_plan` then is pure: equal input gives equal keys, 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -64,13 +64,13 @@ HARNESS_VERSION = "1"
 SHADOW_CHUNK = 16
 """Shadows fitted by one node. The first 16 of 64 are the 16 of an attack that asks for as many."""
 
-REFERENCE_VERSION = "1"
+REFERENCE_VERSION = "2"
 """Part of every key of a reference release: raised when it would be fitted on other records."""
 
 PUBLISH_VERSION = "1"
 """Part of every key of a publication: raised when releases would be perturbed otherwise."""
 
-SHADOWS_VERSION = "1"
+SHADOWS_VERSION = "2"
 """Part of every key of shadows: raised when they would be drawn or fitted differently."""
 
 
@@ -354,7 +354,9 @@ def _resolve_one(
     name: str,
     parameters: Mapping[str, Any],
     space: Kind | None = None,
+    above: tuple[str, ...] = (),
 ) -> ResolvedPlugin:
+    """A plugin by name; ``above`` are the methods that work from it, the nearest last."""
     label = label_of(name, parameters)
     if space:
         label = f"{label}@{space}"
@@ -375,7 +377,7 @@ def _resolve_one(
             f"{name!r} does not work on {space} records. Allowed: {', '.join(sorted(kinds))}."
         )
     fingerprint = plugin.fingerprint() if isinstance(plugin, Dataset | FeatureExtractor) else ""
-    base = _resolve_base(registry, plugin, space) if isinstance(plugin, Method) else None
+    base = _resolve_base(registry, plugin, space, above) if isinstance(plugin, Method) else None
     return ResolvedPlugin(
         kind=kind,
         name=plugin.info.name,
@@ -389,22 +391,25 @@ def _resolve_one(
     )
 
 
-def _resolve_base(registry: Registry, method: Method, space: Kind | None) -> ResolvedPlugin | None:
+def _resolve_base(
+    registry: Registry, method: Method, space: Kind | None, above: tuple[str, ...]
+) -> ResolvedPlugin | None:
     """The method that ``method`` works from, in the same space."""
     named = method.base()
     if named is None:
         return None
     name, parameters = named
+    chain = (*above, method.info.name)
+    if name in chain:
+        raise SuiteError(
+            f"{chain[0]!r} works from itself: {' → '.join((*chain, name))}. Let base() name another method."
+        )
     try:
-        base = _resolve_one(registry, "methods", name, parameters, space)
+        return _resolve_one(registry, "methods", name, parameters, space, chain)
+    except SuiteError:
+        raise
     except LeakboardError as error:
         raise SuiteError(f"the base of {method.info.name!r}: {error}") from error
-    if base.base is not None:
-        raise SuiteError(
-            f"{method.info.name!r} works from {name!r}, which works from {base.base.name!r} itself. "
-            "A base may have no base of its own."
-        )
-    return base
 
 
 def label_of(name: str, parameters: Mapping[str, Any]) -> str:
@@ -607,6 +612,7 @@ class _Builder:
         self.nodes: dict[str, Node] = {}
         self.cells: list[Cell] = []
         self.datasets: dict[str, str] = {}
+        self.bases = {_name_of(b) for m in resolved.methods for b in _bases_of(m)}
 
     def node(
         self,
@@ -810,19 +816,24 @@ class _Builder:
     def _reference(self, place: _Place, method: ResolvedPlugin, fit: str, space: str) -> str:
         """Key of the node that holds a release fitted on auxiliary records, in this space."""
         fitted = self.nodes[fit].spec["space"]
-        key = self.plugin_node(
-            "reference",
-            f"{_unpublished(method)} on {_where(place, fitted)}",
-            _with_base(method),
-            {"seed": place.seed, "space": fitted, "version": REFERENCE_VERSION},
-            (place.records(fitted), place.game),
-            work=2 if method.base else 1,
-        )
-        key = self._publish(place, method, key, fitted)
+        key = self._publish(place, method, self._fit_reference(place, method, fitted), fitted)
         if fitted == space:
             return key
         label = f"reference of {method.label} on {place.text}"
         return self.plugin_node("embed", label, {"features": place.features}, {}, (key,))
+
+    def _fit_reference(self, place: _Place, method: ResolvedPlugin, space: str) -> str:
+        """Key of the node that fits a method on auxiliary records, after the one that it works from."""
+        needs = [place.records(space), place.game]
+        if method.base is not None:
+            needs.append(self._fit_reference(place, method.base, space))
+        return self.plugin_node(
+            "reference",
+            f"{_unpublished(method)} on {_where(place, space)}",
+            _with_base(method),
+            {"seed": place.seed, "space": space, "version": REFERENCE_VERSION},
+            needs,
+        )
 
     def _release(self, place: _Place, method: ResolvedPlugin, fit: str, space: str) -> str:
         """Key of the node that holds the release in this space."""
@@ -839,20 +850,7 @@ class _Builder:
         fitted = self.nodes[fit].spec["space"]
         keys = []
         for chunk in range(-(-n // SHADOW_CHUNK)):
-            key = self.plugin_node(
-                "shadows",
-                f"{chunk * SHADOW_CHUNK} … of {_unpublished(method)} on {_where(place, fitted)}",
-                _with_base(method),
-                {
-                    "seed": place.seed,
-                    "space": fitted,
-                    "chunk": chunk,
-                    "size": SHADOW_CHUNK,
-                    "version": SHADOWS_VERSION,
-                },
-                (place.records(fitted), place.game),
-                work=SHADOW_CHUNK * (2 if method.base else 1),
-            )
+            key = self._fit_shadows(place, method, fitted, chunk)
             key = self._publish(place, method, key, fitted)
             if fitted != space:
                 key = self.plugin_node(
@@ -865,6 +863,33 @@ class _Builder:
                 )
             keys.append(key)
         return keys
+
+    def _fit_shadows(self, place: _Place, method: ResolvedPlugin, space: str, chunk: int) -> str:
+        """Key of the node that fits a chunk of shadows, after those of the method that it works from.
+
+        All methods' shadows of a game are fitted on the same halves. Those of a base also keep what it is restored
+        from.
+        """
+        needs = [place.records(space), place.game]
+        if method.base is not None:
+            needs.append(self._fit_shadows(place, method.base, space, chunk))
+        spec = {
+            "seed": place.seed,
+            "space": space,
+            "chunk": chunk,
+            "size": SHADOW_CHUNK,
+            "version": SHADOWS_VERSION,
+        }
+        if _name_of(method) in self.bases:
+            spec["states"] = True
+        return self.plugin_node(
+            "shadows",
+            f"{chunk * SHADOW_CHUNK} … of {_unpublished(method)} on {_where(place, space)}",
+            _with_base(method),
+            spec,
+            needs,
+            work=SHADOW_CHUNK,
+        )
 
     def _add_attack(
         self, place: _Place, method: ResolvedPlugin | None, fit: str, attack: ResolvedPlugin
@@ -948,6 +973,18 @@ def shadows_of(attack: Plugin) -> int:
 def wants_reference(attack: Plugin) -> bool:
     """Whether an attack asks for a reference release: its parameter ``reference``, else ``info.reference``."""
     return bool(getattr(attack, "reference", getattr(attack.info, "reference", False)))
+
+
+def _bases_of(method: ResolvedPlugin) -> Iterator[ResolvedPlugin]:
+    """The method that a method works from, the one that that works from, and so on."""
+    while method.base is not None:
+        method = method.base
+        yield method
+
+
+def _name_of(method: ResolvedPlugin) -> tuple[str, str]:
+    """What makes two methods fit alike, however they are published and wherever they are listed."""
+    return method.name, canonical_json(method.parameters)
 
 
 def _with_base(method: ResolvedPlugin) -> dict[str, ResolvedPlugin]:

@@ -80,13 +80,48 @@ class Around(Method):
         return Release(records=drawn.replace(soft_labels=soft))
 
 
-class AroundAround(Method):
-    """Works from a method that works from another."""
+class Nearest(Method):
+    """Offers its base's sampler; when restored it finds that in its base."""
 
-    info = MethodInfo(name="around_around", version="1", summary="One base too many.")
+    info = MethodInfo(
+        name="nearest", version="1", summary="One draw a class.", offers=Access.SAMPLER
+    )
 
     def base(self):
-        return "around", {}
+        return "centres", {"spread": 0.5}
+
+    def fit(self, members, context):
+        given = context.base.records
+        moved = given.replace(data=given.data + np.float32(3))
+        return Release(records=moved, state={"three": np.full(1, 3.0)}, sample=context.base.sample)
+
+    def restore(self, saved, context):
+        assert saved.state["three"] == 3.0
+        return Release(records=saved.records, state=saved.state, sample=context.base.sample)
+
+
+class Twice(Method):
+    """Works from a method that works from another."""
+
+    info = MethodInfo(name="twice", version="1", summary="Draws from a base's base.")
+
+    def base(self):
+        return "nearest", {}
+
+    def fit(self, members, context):
+        order = np.argsort(context.base.records.labels)
+        given = context.base.records.data[order] - 3
+        np.testing.assert_allclose(given, centres_of(members), atol=0.01)
+        return Release(records=context.base.sample(40, None, context.rng("twice")))
+
+
+class Circular(Method):
+    """Works from itself."""
+
+    info = MethodInfo(name="circular", version="1", summary="Never begins.")
+
+    def base(self):
+        return "circular", {}
 
     def fit(self, members, context):
         return context.base
@@ -141,7 +176,13 @@ SUITE = {
 @pytest.fixture
 def registry(monkeypatch):
     mine = {
-        "methods": {"centres": "Centres", "around": "Around", "around_around": "AroundAround"},
+        "methods": {
+            "centres": "Centres",
+            "around": "Around",
+            "nearest": "Nearest",
+            "twice": "Twice",
+            "circular": "Circular",
+        },
         "attacks": {"compared": "Compared", "compared_sampler": "ComparedSampler"},
     }
     points = [
@@ -184,9 +225,47 @@ def test_a_base_is_fitted_once_and_is_the_methods_own_row(registry):
     assert not [c for c in plan.cells if c.fit == other]  # a base that is no row has no cells
 
 
-def test_a_base_of_a_base_is_refused(registry):
-    with pytest.raises(SuiteError, match="may have no base of its own"):
-        plan_of(registry, methods=["around_around"])
+def test_a_method_that_works_from_itself_is_refused(registry):
+    with pytest.raises(SuiteError, match="'circular' works from itself: circular → circular"):
+        plan_of(registry, methods=["circular"])
+
+
+LIRA = {"name": "lira", "params": {"shadows": 4}}
+
+
+def test_a_base_may_have_a_base(registry, tmp_path):
+    """``Twice`` itself checks, in fit, reference and shadows, that all three were fitted on its own members."""
+    plan = plan_of(registry, methods=["twice"], attacks=[LIRA, "compared"])
+    for kind in ("fit", "reference", "shadows"):
+        own, base, below = (
+            next(n for n in plan.nodes.values() if n.kind == kind and f" {name} on" in n.label)
+            for name in ("twice", "nearest", "centres(spread=0.5)")
+        )
+        assert own.needs[2] == base.key and base.needs[2] == below.key
+    store = run(plan, tmp_path)
+    assert len(store.arrays(node_of(plan, "fit twice on").key, "release")["data"]) == 40
+
+
+def test_the_shadows_of_a_base_are_its_own_rows_and_on_the_same_halves(registry, tmp_path):
+    plan = plan_of(registry, methods=["centres", "around"], attacks=[LIRA])
+    fitted = [n for n in plan.nodes.values() if n.kind == "shadows"]
+    ours = [n for n in fitted if n.spec["method"]["name"] in ("centres", "around")]
+    shadows = {n.spec["method"]["name"]: n for n in ours}
+    assert len(ours) == 2
+    assert shadows["around"].needs[2] == shadows["centres"].key
+    store = run(plan, tmp_path)
+    halves = [store.arrays(n.key, "inclusion")["candidates"] for n in shadows.values()]
+    np.testing.assert_array_equal(*halves)
+    assert len(np.unique(halves[0], axis=0)) == len(halves[0])
+    alone = plan_of(registry, methods=["centres"], attacks=[LIRA])
+    # Only a base keeps what it is restored from.
+    assert "states" in shadows["centres"].spec and "states" not in shadows["around"].spec
+    assert not any("states" in n.spec for n in alone.nodes.values())
+
+
+def test_a_restored_release_finds_its_base(registry, tmp_path):
+    plan = plan_of(registry, methods=["nearest"], attacks=["compared_sampler"])
+    run(plan, tmp_path)
 
 
 def test_wrong_parameters_of_a_base_are_refused_by_name(registry, monkeypatch):
@@ -211,7 +290,7 @@ def test_a_reference_is_fitted_on_auxiliary_records_without_the_coins(registry, 
     store = run(plan, tmp_path)
     game = store.arrays(node_of(plan, "game digits").key, "public")
     pool = store.arrays(node_of(plan, "features").key, "pool")
-    reference = node_of(plan, "reference centres")
+    reference = node_of(plan, "reference centres on")
     labels = pool["labels"][game["auxiliary"]]
     expected = np.stack(
         [pool["data"][game["auxiliary"]][labels == c].mean(0) for c in np.unique(labels)]
