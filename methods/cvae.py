@@ -29,16 +29,13 @@ from benchmark.contracts import (
     Release,
     Saved,
 )
+from benchmark.learning.sampling import GeneratorSampler, scaled_counts
 
 if TYPE_CHECKING:
     from benchmark.learning.cvae import CVAENetwork, FeatureGenerator
     from benchmark.learning.fleet import Trainee, TrainingSummary
 
-__all__ = ["CVAE", "Sampler"]
-
-# Records decoded at once, which bounds memory when many are drawn.
-CHUNK = 8192
-IMAGE_CHUNK = 256
+__all__ = ["CVAE"]
 
 
 class CVAE(Method):
@@ -139,7 +136,7 @@ class CVAE(Method):
                 f"{summary.epochs} epochs. Got lr={self.lr}; try a smaller one, such as 1e-3."
             )
         counts = np.bincount(members.labels)
-        sample = Sampler(generator, counts, self.sample_scale, members)
+        sample = sampler(generator, counts, members, self.sample_scale)
         labels = np.repeat(np.arange(len(counts)), scaled_counts(counts, self.release_size))
         return Release(
             records=sample(len(labels), labels, context.rng("release")),
@@ -155,17 +152,7 @@ class CVAE(Method):
 
     def restore(self, saved: Saved, context: Context) -> Release:
         """Rebuild the generator; draws are those of the fitted release, bit for bit."""
-        counts = saved.state["class_counts"]
-        shape = saved.records.data.shape[1:]
-        generator = from_numpy(saved.state, lambda: self._network(shape, len(counts)))
-        generator.to(context.device)
-        return Release(
-            records=saved.records,
-            state=saved.state,
-            sample=Sampler(generator, counts, self.sample_scale, saved.records),
-            weights=generator,
-            guarantee=saved.guarantee,
-        )
+        return restored(saved, self._network, context, self.sample_scale)
 
     def _network(self, shape: tuple[int, ...], n_classes: int) -> CVAENetwork:
         from benchmark.learning.cvae import make_network
@@ -199,86 +186,6 @@ class CVAE(Method):
         )
         scaling = (torch.from_numpy(array).to(context.device) for array in (minimum, width))
         return trainee, FeatureGenerator(network, *scaling)
-
-
-class Sampler:
-    """Draws records from a trained generator: ``sampler(n, labels, rng)``.
-
-    Parameters
-    ----------
-    generator : FeatureGenerator
-    class_counts : ndarray of shape (C,), int64
-        Labels are drawn from their shares where none are given.
-    scale : float
-        Standard deviation of the codes.
-    like : Records
-        Draws have their shape, kind and extractor.
-    """
-
-    def __init__(
-        self,
-        generator: FeatureGenerator,
-        class_counts: np.ndarray,
-        scale: float,
-        like: Records,
-    ) -> None:
-        self.generator = generator
-        self.class_counts = class_counts
-        self.scale = scale
-        self.shape = like.data.shape[1:]
-        self.kind = like.kind
-        self.extractor = like.extractor
-
-    def __call__(self, n: int, labels: np.ndarray | None, rng: np.random.Generator) -> Records:
-        """``n`` fresh records of the given ``labels (n,) int64``, or of drawn ones.
-
-        Raises
-        ------
-        LeakboardError
-            For a label that no member has.
-        """
-        if labels is None:
-            shares = self.class_counts / self.class_counts.sum()
-            labels = rng.choice(len(shares), size=n, p=shares)
-        labels = np.asarray(labels, dtype=np.int64)
-        self._check(n, labels)
-        codes = rng.standard_normal((n, self.generator.latent), dtype=np.float32)
-        return Records(
-            self._decode(codes * np.float32(self.scale), labels), labels, extractor=self.extractor
-        )
-
-    def _check(self, n: int, labels: np.ndarray) -> None:
-        known = np.flatnonzero(self.class_counts)
-        if labels.shape != (n,) or not np.isin(labels, known).all():
-            raise LeakboardError(
-                f"labels must be of shape ({n},) and among the members' classes, {known.tolist()}. "
-                f"Got shape {labels.shape} with {np.unique(labels).tolist()}."
-            )
-
-    def _decode(self, codes: np.ndarray, labels: np.ndarray) -> np.ndarray:
-        import torch
-
-        device = self.generator.minimum.device
-        step = CHUNK if self.kind == "feature" else IMAGE_CHUNK
-        parts = [self._units(np.empty((0, len(self.generator.minimum)), dtype=np.float32))]
-        with torch.no_grad():
-            for start in range(0, len(codes), step):
-                chunk = slice(start, start + step)
-                z = torch.from_numpy(codes[chunk]).to(device)
-                y = torch.from_numpy(labels[chunk]).to(device)
-                parts.append(self._units(self.generator(z, y).cpu().numpy()))
-        return np.concatenate(parts)
-
-    def _units(self, flat: np.ndarray) -> np.ndarray:
-        """Vectors as records: features as they are, pixels rounded and in their place."""
-        if self.kind == "feature":
-            return flat
-        return np.rint(flat).clip(0, 255).astype(np.uint8).reshape(-1, *self.shape)
-
-
-def scaled_counts(counts: np.ndarray, factor: float) -> np.ndarray:
-    """Records to release of each class: rounded, and at least one where there are members."""
-    return np.maximum(np.rint(counts * factor).astype(np.int64), (counts > 0).astype(np.int64))
 
 
 def split_by_identity(records: Records, fraction: float, rng: np.random.Generator) -> np.ndarray:
@@ -328,12 +235,43 @@ def scale(records: Records, minimum: np.ndarray, width: np.ndarray) -> np.ndarra
     return (flat - minimum) / np.where(width > 0, width, np.float32(1))
 
 
+def sampler(
+    generator: FeatureGenerator, class_counts: np.ndarray, like: Records, scale: float = 1.0
+) -> GeneratorSampler:
+    """Draws of records of the shape, kind and extractor of ``like``."""
+    shape = like.data.shape[1:]
+    return GeneratorSampler(generator, class_counts, shape, scale=scale, extractor=like.extractor)
+
+
 def to_numpy(generator: FeatureGenerator) -> dict[str, np.ndarray]:
     """The generator's numbers, copied."""
     return {name: value.cpu().numpy().copy() for name, value in generator.state_dict().items()}
 
 
-def from_numpy(
+def restored(
+    saved: Saved,
+    network: Callable[[tuple[int, ...], int], CVAENetwork],
+    context: Context,
+    scale: float = 1.0,
+) -> Release:
+    """The release whose numbers were saved; ``network(shape, n_classes)`` makes one of its shape.
+
+    ``scale`` is the standard deviation of the codes that it draws.
+    """
+    counts = saved.state["class_counts"]
+    shape = saved.records.data.shape[1:]
+    generator = _from_numpy(saved.state, lambda: network(shape, len(counts)))
+    generator.to(context.device)
+    return Release(
+        records=saved.records,
+        state=saved.state,
+        sample=sampler(generator, counts, saved.records, scale),
+        weights=generator,
+        guarantee=saved.guarantee,
+    )
+
+
+def _from_numpy(
     state: Mapping[str, np.ndarray], network: Callable[[], CVAENetwork]
 ) -> FeatureGenerator:
     """The generator of a state, on the CPU; ``network`` makes one of its shape."""

@@ -30,7 +30,8 @@ from benchmark.contracts import (
     Release,
     Saved,
 )
-from methods.cvae import Sampler, constant_scaling, from_numpy, scale, scaled_counts, to_numpy
+from benchmark.learning.sampling import scaled_counts
+from methods.cvae import constant_scaling, restored, sampler, scale, to_numpy
 
 if TYPE_CHECKING:
     from benchmark.learning.cvae import CVAENetwork, FeatureGenerator
@@ -193,17 +194,7 @@ class DPCVAE(Method):
 
     def restore(self, saved: Saved, context: Context) -> Release:
         """Rebuild the generator; draws are those of the fitted release, bit for bit."""
-        counts = saved.state["class_counts"]
-        shape = saved.records.data.shape[1:]
-        generator = from_numpy(saved.state, lambda: self._network(shape, len(counts)))
-        generator.to(context.device)
-        return Release(
-            records=saved.records,
-            state=saved.state,
-            sample=Sampler(generator, counts, self.sample_scale, saved.records),
-            weights=generator,
-            guarantee=saved.guarantee,
-        )
+        return restored(saved, self._network, context, self.sample_scale)
 
     def _network(self, shape: tuple[int, ...], n_classes: int) -> CVAENetwork:
         from benchmark.learning.cvae import make_network
@@ -278,7 +269,7 @@ class _Fit:
                 f"Got lr={method.lr}; try a smaller one, such as 1e-3."
             )
         counts = self._class_counts()
-        sample = Sampler(self.generator, counts, method.sample_scale, self.members)
+        sample = sampler(self.generator, counts, self.members, method.sample_scale)
         labels = np.repeat(np.arange(len(counts)), scaled_counts(counts, method.release_size))
         return Release(
             records=sample(len(labels), labels, context.rng("release")),

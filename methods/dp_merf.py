@@ -31,13 +31,14 @@ from benchmark.contracts import (
     Release,
     Saved,
 )
-from methods.cvae import Sampler, constant_scaling, from_numpy, scale, scaled_counts, to_numpy
+from benchmark.learning.sampling import scaled_counts
+from methods.cvae import constant_scaling, restored, sampler, scale, to_numpy
 from methods.dp_cvae import apportioned, bounds_of, one_of_each_identity
 
 if TYPE_CHECKING:
     import torch
 
-    from benchmark.learning.cvae import CVAENetwork, FeatureGenerator
+    from benchmark.learning.cvae import CVAENetwork
 
 __all__ = ["DPMERF", "fourier_features", "least_noise_multiplier", "mean_embedding"]
 
@@ -127,7 +128,7 @@ class DPMERF(Method):
         minimum, width = (torch.from_numpy(array).to(context.device) for array in scaling)
         generator = FeatureGenerator(network, minimum, width)
         counts = apportioned(np.ones(n_classes), len(members))
-        sample = Sampler(generator, counts, 1.0, members)
+        sample = sampler(generator, counts, members)
         labels = np.repeat(np.arange(n_classes), scaled_counts(counts, self.release_size))
         return Release(
             records=sample(len(labels), labels, context.rng("release")),
@@ -140,19 +141,7 @@ class DPMERF(Method):
 
     def restore(self, saved: Saved, context: Context) -> Release:
         """Rebuild the generator; draws are those of the fitted release, bit for bit."""
-        counts = saved.state["class_counts"]
-        shape = saved.records.data.shape[1:]
-        generator: FeatureGenerator = from_numpy(
-            saved.state, lambda: self._network(shape, len(counts))
-        )
-        generator.to(context.device)
-        return Release(
-            records=saved.records,
-            state=saved.state,
-            sample=Sampler(generator, counts, 1.0, saved.records),
-            weights=generator,
-            guarantee=saved.guarantee,
-        )
+        return restored(saved, self._network, context)
 
     def _network(self, shape: tuple[int, ...], n_classes: int) -> CVAENetwork:
         from benchmark.learning.cvae import make_network

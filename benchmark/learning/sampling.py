@@ -13,34 +13,46 @@ if TYPE_CHECKING:
 
 __all__ = ["GeneratorSampler", "as_images", "scaled_counts"]
 
-# Images made at once, which bounds memory.
-CHUNK = 256
+# Records made at once, which bounds memory.
+FEATURES_AT_ONCE = 8192
+IMAGES_AT_ONCE = 256
 
 
 class GeneratorSampler:
-    """Draws images from a generator: ``sampler(n, labels, rng)``, as a release offers it.
+    """Draws records from a generator: ``sampler(n, labels, rng)``, as a release offers it.
 
     Parameters
     ----------
     generator : torch.nn.Module
-        With ``latent``, and ``generator(z, labels)`` that gives pixels ``(B, D)`` of 0 … 255.
+        With ``latent``, the dimension of its code, and ``generator(z, labels)`` that gives features ``(B, D)``, or
+        pixels ``(B, H·W·C)`` of 0 … 255.
     class_counts : ndarray of shape (C,), int64
         Labels are drawn from their shares where none are given.
-    shape : (height, width, channels)
+    shape : (dimension,) or (height, width, channels)
+        Of one record: features or an image.
+    scale : float, default=1.0
+        Standard deviation of the codes.
+    extractor : str, optional
+        Features only: the name of the extractor that they stand for.
     """
 
     def __init__(
         self,
         generator: torch.nn.Module,
         class_counts: np.ndarray,
-        shape: tuple[int, int, int],
+        shape: tuple[int, ...],
+        *,
+        scale: float = 1.0,
+        extractor: str | None = None,
     ) -> None:
         self.generator = generator
         self.class_counts = class_counts
-        self.shape = shape
+        self.shape = tuple(shape)
+        self.scale = scale
+        self.extractor = extractor
 
     def __call__(self, n: int, labels: np.ndarray | None, rng: np.random.Generator) -> Records:
-        """``n`` fresh images of the given ``labels (n,) int64``, or of drawn ones.
+        """``n`` fresh records of the given ``labels (n,) int64``, or of drawn ones.
 
         Raises
         ------
@@ -54,7 +66,8 @@ class GeneratorSampler:
         self._check(n, labels)
         module: Any = self.generator
         codes = rng.standard_normal((n, module.latent), dtype=np.float32)
-        return Records(self._images(codes, labels), labels)
+        data = self._decode(codes * np.float32(self.scale), labels)
+        return Records(data, labels, extractor=self.extractor)
 
     def _check(self, n: int, labels: np.ndarray) -> None:
         known = np.flatnonzero(self.class_counts)
@@ -64,18 +77,21 @@ class GeneratorSampler:
                 f"Got shape {labels.shape} with {np.unique(labels).tolist()}."
             )
 
-    def _images(self, codes: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    def _decode(self, codes: np.ndarray, labels: np.ndarray) -> np.ndarray:
         import torch
 
+        images = len(self.shape) == 3
+        step = IMAGES_AT_ONCE if images else FEATURES_AT_ONCE
         device = next(self.generator.parameters()).device
-        images = np.empty((len(codes), *self.shape), dtype=np.uint8)
+        data = np.empty((len(codes), *self.shape), dtype=np.uint8 if images else np.float32)
         with torch.no_grad():
-            for start in range(0, len(codes), CHUNK):
-                rows = slice(start, start + CHUNK)
+            for start in range(0, len(codes), step):
+                rows = slice(start, start + step)
                 z = torch.from_numpy(codes[rows]).to(device)
                 y = torch.from_numpy(labels[rows]).to(device)
-                images[rows] = as_images(self.generator(z, y).cpu().numpy(), self.shape)
-        return images
+                made = self.generator(z, y).cpu().numpy()
+                data[rows] = as_images(made, self.shape) if images else made
+        return data
 
 
 def as_images(pixels: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
