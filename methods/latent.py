@@ -1,12 +1,10 @@
 """Releases from the latent space of one fitted GAN: walks [1]_, straight lines, k-Same centroids, k-SALSA [2]_.
 
-All of them work from the same ``gan`` (:mod:`methods.gan`), which the harness fits once. The pure tools are in
+All of them work from the same ``gan`` (:mod:`methods.gan`) and, where they need the members' codes, from the same
+``latent_projections``; the harness fits each once. The pure tools are in
 :mod:`benchmark.learning.latent_walk` (walks), :mod:`benchmark.learning.latent_averages` (projections, averages, style)
 and :mod:`benchmark.learning.identity` (who is in a picture). The generator, the projections and the classifiers have
 seen the members and are never released.
-
-Every method here that needs the members' codes projects them anew: 100 steps for each member. The random starts are
-drawn from the stream of each node, so two methods' codes of one member differ as two runs do.
 
 References
 ----------
@@ -37,6 +35,7 @@ from benchmark.contracts import (
     Records,
     Release,
     Resources,
+    Saved,
 )
 from benchmark.learning.grouping import equal_copies
 from benchmark.learning.neighbours import nearest
@@ -49,7 +48,7 @@ if TYPE_CHECKING:
     from benchmark.learning.latent_averages import ClassGroup, Projections, Style
     from benchmark.learning.latent_walk import Walks
 
-__all__ = ["KSALSA", "LatentKSame", "LatentLinear", "LatentWalk"]
+__all__ = ["KSALSA", "LatentKSame", "LatentLinear", "LatentProjections", "LatentWalk"]
 
 # Of the pictures around a projection that an identity classifier is trained on: how far from it, in standard deviations
 # of the codes, and how many for each projection.
@@ -64,6 +63,66 @@ _IMAGES = frozenset({"image"})
 _TIME = Resources(time_s=3600.0)
 
 
+class LatentProjections(Method):
+    """Each member as the GAN repeats it: the picture of the code, found by optimisation, that is nearest to it.
+
+    The first step of all methods here that need the members' codes, which they share. As a release it is a warning and
+    no protection: how near to its members a latent space comes, and what is left of their utility there.
+
+    No formal guarantee.
+    """
+
+    info: ClassVar[MethodInfo] = MethodInfo(
+        name="latent_projections",
+        version="1",
+        summary="Each member's nearest picture in a GAN's latent space: near copies.",
+        citation=_CITATION,
+        kinds=_IMAGES,
+        resources=_TIME,
+    )
+
+    gan: dict[str, Any] = Field(
+        {}, description="parameters of the 'gan' whose latent space is used; its fit is shared"
+    )
+    steps: int = Field(100, ge=1, description="steps that project one member into W")
+    projections: int = Field(
+        1, ge=1, description="projections of each member, from different starts; one is released"
+    )
+
+    def base(self) -> tuple[str, Mapping[str, Any]]:
+        """The GAN."""
+        return "gan", self.gan
+
+    def fit(self, members: Records, context: Context) -> Release:
+        """Project the members, each under its own class, and release the pictures of their codes."""
+        from benchmark.learning.latent_averages import project
+        from benchmark.learning.sampling import as_images
+
+        with _Bench.of(members, context) as bench:
+            found = project(
+                bench.generator,
+                members,
+                steps=self.steps,
+                projections=self.projections,
+                statistics=bench.statistics,
+                rng=context.torch_generator("projection"),
+                device=context.device,
+                progress=context.progress,
+            )
+            images = as_images(found.pictures[0], members.data.shape[1:])
+            return Release(
+                records=Records(images, members.labels.copy()),
+                origin=np.arange(len(members)),
+                state={"codes": found.codes.cpu().numpy(), "errors": found.errors},
+                weights=bench.generator,
+                notes={**projection_notes(found, members), **bench.nearness(images)},
+            )
+
+    def restore(self, saved: Saved, context: Context) -> Release:
+        """The codes, with the generator that they are codes of."""
+        return Release(records=saved.records, state=saved.state, weights=_generator(context))
+
+
 class _Latent(Method):
     """What all methods share that work from a fitted GAN with a space W."""
 
@@ -73,8 +132,24 @@ class _Latent(Method):
     projection_steps: int = Field(100, ge=1, description="steps that project one member into W")
 
     def base(self) -> tuple[str, Mapping[str, Any]]:
-        """The GAN."""
-        return "gan", self.gan
+        """The GAN's projections of the members, or the GAN itself where no member's code is needed."""
+        if not self._projected:
+            return "gan", self.gan
+        return "latent_projections", {
+            "gan": self.gan,
+            "steps": self.projection_steps,
+            "projections": self._starts,
+        }
+
+    @property
+    def _projected(self) -> bool:
+        """Whether the members' codes are needed."""
+        return True
+
+    @property
+    def _starts(self) -> int:
+        """Projections of each member."""
+        return 1
 
 
 class _Averages(_Latent):
@@ -94,7 +169,7 @@ class _Averages(_Latent):
             Where no class has ``k`` identities.
         """
         with _Bench.of(members, context) as bench:
-            projections = bench.project(self.projection_steps, 1)
+            projections = bench.projections()
             groups = bench.groups(projections, self.k, self.rule)
             codes, notes = self._codes(bench, groups)
             images = bench.pictures(codes)
@@ -134,7 +209,7 @@ class LatentKSame(_Averages):
 
     info: ClassVar[MethodInfo] = MethodInfo(
         name="latent_k_same",
-        version="1",
+        version="2",
         summary="Pictures of the mean GAN code of at least k identities of a class.",
         citation="Newton, Sweeney & Malin 2005; Jeon et al. 2022 (in a latent space)",
         kinds=_IMAGES,
@@ -162,7 +237,7 @@ class KSALSA(_Averages):
 
     info: ClassVar[MethodInfo] = MethodInfo(
         name="k_salsa",
-        version="1",
+        version="2",
         summary="Mean GAN codes of at least k identities, aligned with their sources' local style.",
         citation="Jeon et al. 2022, ECCV (k-SALSA)",
         kinds=_IMAGES,
@@ -211,7 +286,7 @@ class LatentLinear(_Latent):
 
     info: ClassVar[MethodInfo] = MethodInfo(
         name="latent_linear",
-        version="1",
+        version="2",
         summary="Pictures along straight lines between GAN codes of a class.",
         citation=_CITATION,
         kinds=_IMAGES,
@@ -248,7 +323,7 @@ class LatentLinear(_Latent):
             Where the gate drops everything.
         """
         with _Bench.of(members, context) as bench:
-            projections = self._projections(bench)
+            projections = bench.projections() if self._projected else None
             ends = self._ends(bench, projections)
             codes, notes = self._paths(bench, ends, projections)
             images = bench.pictures(codes.flatten(0, 1))
@@ -267,9 +342,9 @@ class LatentLinear(_Latent):
             },
         )
 
-    def _projections(self, bench: _Bench) -> Projections | None:
-        """The members' codes, where they are needed."""
-        return None if self.ends == "raw" else bench.project(self.projection_steps, 1)
+    @property
+    def _projected(self) -> bool:
+        return self.ends != "raw"
 
     def _ends(self, bench: _Bench, projections: Projections | None) -> _Ends:
         """Pairs of ends of one class."""
@@ -335,7 +410,7 @@ class LatentWalk(LatentLinear):
 
     info: ClassVar[MethodInfo] = MethodInfo(
         name="latent_walk",
-        version="1",
+        version="2",
         summary="Pictures along GAN paths that keep away from what an identity classifier knows.",
         citation=_CITATION,
         kinds=_IMAGES,
@@ -364,9 +439,13 @@ class LatentWalk(LatentLinear):
         1, ge=1, description="projections of each member that train identities"
     )
 
-    def _projections(self, bench: _Bench) -> Projections | None:
-        needed = self.ends != "raw" or self.identity_weight > 0
-        return bench.project(self.projection_steps, self.projections) if needed else None
+    @property
+    def _projected(self) -> bool:
+        return self.ends != "raw" or self.identity_weight > 0
+
+    @property
+    def _starts(self) -> int:
+        return self.projections
 
     def _paths(
         self, bench: _Bench, ends: _Ends, projections: Projections | None
@@ -436,12 +515,7 @@ class _Bench:
         """The bench of one fit; the generator's weights get no gradients while it is in use."""
         from benchmark.learning.inversion import frozen, latent_statistics
 
-        generator = None if context.base is None else context.base.weights
-        if generator is None or not hasattr(generator, "map"):
-            raise LeakboardError(
-                "methods of a latent space need a fitted GAN with a space W in context.base. Got "
-                f"{type(generator).__name__}; the harness fits the one that base() names."
-            )
+        generator = _generator(context)
         with frozen(generator):
             rng = context.torch_generator("statistics")
             statistics = latent_statistics(generator, "w", rng=rng, device=context.device)
@@ -482,20 +556,26 @@ class _Bench:
             ]
         return np.concatenate(parts)
 
-    def project(self, steps: int, projections: int) -> Projections:
-        """The members' codes."""
-        from benchmark.learning.latent_averages import project
+    def projections(self) -> Projections:
+        """The members' codes, found by the method that this one works from."""
+        import torch
 
-        return project(
-            self.generator,
-            self.members,
-            steps=steps,
-            projections=projections,
-            statistics=self.statistics,
-            rng=self.context.torch_generator("projection"),
-            device=self.device,
-            progress=self.context.progress,
-        )
+        from benchmark.learning.latent_averages import Projections
+
+        state = {} if self.context.base is None else self.context.base.state
+        if "codes" not in state or state["codes"].shape[1] != len(self.members):
+            raise LeakboardError(
+                f"methods that need the members' codes find one for each of the {len(self.members)} members in "
+                "context.base. Got none; the harness fits the 'latent_projections' that base() names."
+            )
+        codes = torch.from_numpy(np.array(state["codes"]))
+        with torch.no_grad():
+            parts = [
+                self.generator.synthesise(part.to(self.device)).cpu().numpy()
+                for part in codes.flatten(0, 1).split(CHUNK)
+            ]
+        pictures = np.concatenate(parts).reshape(*codes.shape[:2], -1)
+        return Projections(codes, pictures, np.array(state["errors"]))
 
     def groups(self, projections: Projections, k: int, rule: str) -> list[ClassGroup]:
         """Groups of at least ``k`` identities within classes, by the members' first projections."""
@@ -597,6 +677,17 @@ class _Bench:
         named = log_probabilities(namer, self.pictures(inside.flatten(0, 1)), self.device)
         largest = np.exp(named.max(axis=1)).reshape(len(paths), -1).max(axis=1)
         return float(largest.mean())
+
+
+def _generator(context: Context) -> Any:
+    """The fitted generator that the harness hands over."""
+    generator = None if context.base is None else context.base.weights
+    if generator is None or not hasattr(generator, "map"):
+        raise LeakboardError(
+            "methods of a latent space need a fitted GAN with a space W in context.base. Got "
+            f"{type(generator).__name__}; the harness fits the one that base() names."
+        )
+    return generator
 
 
 def centroids(groups: list[ClassGroup]) -> torch.Tensor:

@@ -7,13 +7,22 @@ from pydantic import ValidationError
 from scipy.spatial.distance import cdist
 from torch import nn
 
-from benchmark.contracts import Context, KAnonymity, LeakboardError, NotApplicable, Records, Release
+from benchmark.contracts import (
+    Context,
+    KAnonymity,
+    LeakboardError,
+    NotApplicable,
+    Records,
+    Release,
+    Saved,
+)
 from benchmark.learning.identity import fit_namer, log_probabilities, number_identities
 from methods.k_same import KSame
 from methods.latent import (
     KSALSA,
     LatentKSame,
     LatentLinear,
+    LatentProjections,
     LatentWalk,
     pairs_of,
     real_distances,
@@ -62,14 +71,46 @@ def members(n=40, visits=1, seed=0):
 
 
 def fit(method, real, seed=1, generator=PAINTER):
-    base = Release(records=real, weights=generator)
-    return method.fit(real, Context(seed=seed, base=base))
+    """As the harness does it: the base is fitted, stored and restored before."""
+    gan = Context(seed=seed, base=Release(records=real, weights=generator))
+    name, parameters = method.base()
+    if name == "gan":
+        return method.fit(real, gan)
+    projections = LatentProjections(**parameters)
+    found = projections.fit(real, gan)
+    saved = Saved(records=found.records, state=found.state, guarantee=None)
+    return method.fit(real, Context(seed=seed, base=projections.restore(saved, gan)))
 
 
 def code_of(images):
     """The codes of pictures, by least squares."""
     pixels = images.reshape(len(images), -1).astype(float) - 128
     return pixels @ PAINTER.matrix.detach().numpy().astype(float).T / 80**2
+
+
+# ---------------------------------------------------------------- projections
+
+
+@pytest.mark.parametrize("visits", [1, 3])
+def test_projections_into_a_linear_generator_are_least_squares(visits):
+    real = members(visits=visits)
+    release = fit(LatentProjections(steps=300, projections=2), real)
+    codes = release.state["codes"]
+    assert codes.shape == (2, len(real), L) and len(release.records) == len(real)
+    for own in codes:
+        np.testing.assert_allclose(own, code_of(real.data), atol=0.01)
+    assert np.array_equal(release.origin, np.arange(len(real)))
+    assert np.array_equal(release.records.labels, real.labels)
+    apart = np.abs(release.records.data.astype(int) - real.data)
+    assert apart.max() <= 8 and release.notes["projections_nearest_own"] == 1.0
+    rms = np.sqrt((apart.reshape(len(real), -1) ** 2).mean(axis=1))
+    np.testing.assert_allclose(release.state["errors"][0], rms, atol=1.0)
+
+
+def test_walks_use_the_projections_that_they_are_given():
+    real = members()
+    release = fit(LatentLinear(ends="through", points=3, projection_steps=2), real)
+    assert release.notes["projection_rmse"] > 5  # two steps do not suffice
 
 
 # ---------------------------------------------------------------- averages
@@ -221,6 +262,7 @@ def test_a_gate_that_drops_everything_says_so():
 @pytest.mark.parametrize(
     "method",
     [
+        LatentProjections(steps=5),
         LatentKSame(k=3, projection_steps=5),
         KSALSA(k=3, projection_steps=5, alignment_steps=3, epochs=1),
         LatentLinear(k=3, projection_steps=5, ends="k_salsa", epochs=1),
@@ -266,13 +308,25 @@ def test_real_distances_are_to_other_identities():
 
 
 @pytest.mark.parametrize("method", [LatentKSame, KSALSA, LatentLinear, LatentWalk])
-def test_all_work_from_the_same_gan(method):
-    assert method(gan={"steps": 7}).base() == ("gan", {"steps": 7})
+def test_all_work_from_the_same_projections_of_the_same_gan(method):
+    expected = {"gan": {"steps": 7}, "steps": 9, "projections": 1}
+    assert method(gan={"steps": 7}, projection_steps=9).base() == ("latent_projections", expected)
+    assert LatentProjections(**expected).base() == ("gan", {"steps": 7})
+
+
+def test_where_no_code_of_a_member_is_needed_the_gan_is_the_base():
+    gan = {"steps": 7}
+    assert LatentLinear(gan=gan, ends="raw").base() == ("gan", gan)
+    assert LatentWalk(gan=gan, ends="raw", identity_weight=0).base() == ("gan", gan)
+    assert LatentWalk(gan=gan, ends="raw", projections=3).base()[1]["projections"] == 3
 
 
 def test_without_a_fitted_generator_the_error_says_what_is_missing():
     with pytest.raises(LeakboardError, match=r"context\.base"):
-        LatentKSame().fit(members(), Context(seed=0))
+        LatentProjections().fit(members(), Context(seed=0))
+    gan = Context(seed=0, base=Release(records=members(), weights=PAINTER))
+    with pytest.raises(LeakboardError, match="latent_projections"):
+        LatentKSame().fit(members(), gan)
 
 
 def test_bad_parameters_are_refused():
