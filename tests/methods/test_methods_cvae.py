@@ -128,7 +128,7 @@ def test_sample_scale_stretches_the_codes(members):
 
 def test_many_draws_are_those_of_smaller_chunks(release, monkeypatch):
     whole = release.sample(50, None, np.random.default_rng(7))
-    monkeypatch.setattr("methods.cvae.CHUNK", 8)
+    monkeypatch.setattr("benchmark.learning.sampling.FEATURES_AT_ONCE", 8)
     chunked = release.sample(50, None, np.random.default_rng(7))
     assert whole.labels.tolist() == chunked.labels.tolist()
     assert whole.data == pytest.approx(chunked.data, rel=1e-6)
