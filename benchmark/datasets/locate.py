@@ -5,18 +5,64 @@ from __future__ import annotations
 import gzip
 import hashlib
 import os
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, cast
 
-__all__ = ["data_root", "digest_files", "sha256_file"]
+from benchmark.contracts import DatasetMissing
+
+__all__ = ["data_root", "digest_files", "find_together", "found_or_fetched", "sha256_file"]
 
 
 def data_root(root: str | None) -> Path:
     """Where to look: ``root``, else ``$LEAKBOARD_DATA``, else ``~/.cache/leakboard/data``."""
     chosen = root or os.environ.get("LEAKBOARD_DATA") or "~/.cache/leakboard/data"
     return Path(chosen).expanduser()
+
+
+def found_or_fetched(
+    dataset: str,
+    folders: Sequence[Path],
+    names: Sequence[str],
+    *,
+    suffixes: Sequence[str] = ("",),
+    fetch: Callable[[], object] | None = None,
+    hint: str,
+) -> dict[str, Path]:
+    """Name → place of every file, all from one of ``folders``; after ``fetch``, if given, where they are missing.
+
+    Raises
+    ------
+    DatasetMissing
+        Says what ``dataset`` looked for and where, followed by ``hint``.
+    """
+    found = find_together(folders, names, suffixes)
+    if found is None and fetch is not None:
+        fetch()
+        found = find_together(folders, names, suffixes)
+    if found is None:
+        files = names[0] if len(names) == 1 else f"not all of {', '.join(names)}"
+        looked = ", ".join(map(str, folders))
+        verb = "is not in" if len(names) == 1 else "are in one of"
+        raise DatasetMissing(f"{dataset}: {files} {verb} {looked}. {hint}")
+    return found
+
+
+def find_together(
+    folders: Sequence[Path], names: Sequence[str], suffixes: Sequence[str] = ("",)
+) -> dict[str, Path] | None:
+    """Name → place in the first of ``folders`` that has them all; what may follow the names is in ``suffixes``."""
+    for folder in folders:
+        found = {}
+        for name in names:
+            paths = [folder / f"{name}{suffix}" for suffix in suffixes]
+            existing = next((path for path in paths if path.is_file()), None)
+            if existing is not None:
+                found[name] = existing
+        if len(found) == len(names):
+            return found
+    return None
 
 
 def digest_files(files: Iterable[tuple[str, Path]]) -> str:

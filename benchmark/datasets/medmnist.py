@@ -24,7 +24,7 @@ from benchmark.contracts import (
     Records,
     Unavailable,
 )
-from benchmark.datasets.locate import data_root, digest_files
+from benchmark.datasets.locate import data_root, digest_files, found_or_fetched
 from benchmark.datasets.npz import Header, read_arrays, read_headers
 
 __all__ = ["FLAGS", "Flag", "MedMNIST"]
@@ -226,18 +226,20 @@ class MedMNIST(Dataset):
         return [data_root(None) / "medmnist", Path("~/.medmnist").expanduser()]
 
     def _locate(self) -> Path:
-        for folder in self._folders():
-            if (folder / self._file_name).is_file():
-                return folder / self._file_name
-        if self.download:
-            return self._fetch(self._folders()[0])
-        raise DatasetMissing(
-            f"medmnist: {self._file_name} is not in {', '.join(map(str, self._folders()))}. "
-            "Set `download: true` (with `pip install 'leakboard[medmnist]'`) or `root` in the "
-            f"suite's parameters of medmnist, or fetch the file from {self.info.url}."
+        found = found_or_fetched(
+            self.info.name,
+            self._folders(),
+            [self._file_name],
+            fetch=self._fetch if self.download else None,
+            hint=(
+                "Set `download: true` (with `pip install 'leakboard[medmnist]'`) or `root` in the "
+                f"suite's parameters of medmnist, or fetch the file from {self.info.url}."
+            ),
         )
+        return found[self._file_name]
 
-    def _fetch(self, folder: Path) -> Path:
+    def _fetch(self) -> None:
+        folder = self._folders()[0]
         try:
             import medmnist
         except ImportError as error:
@@ -254,7 +256,6 @@ class MedMNIST(Dataset):
                 f"medmnist: the download of {self._file_name} into {folder} failed. Fetch it from "
                 f"{self.info.url} by hand and put it there."
             ) from error
-        return folder / self._file_name
 
     def _check(self, path: Path, headers: Mapping[str, Header]) -> None:
         """Types and shapes, exactly as published: this also bounds the memory that loading takes."""

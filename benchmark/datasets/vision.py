@@ -9,7 +9,6 @@ from __future__ import annotations
 import gzip
 import shutil
 from abc import abstractmethod
-from collections.abc import Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -26,7 +25,7 @@ from benchmark.contracts import (
     InvalidRecords,
     Records,
 )
-from benchmark.datasets.locate import data_root, digest_files
+from benchmark.datasets.locate import data_root, digest_files, found_or_fetched
 
 if TYPE_CHECKING:
     from torchvision.datasets import VisionDataset
@@ -88,17 +87,14 @@ class _TorchvisionDataset(Dataset):
         DatasetMissing
             Says where it looked, what is missing there and what to type.
         """
-        found = _complete(self.folders(), self.names, self.suffixes)
-        if found is None and self.download:
-            self._fetch()
-            found = _complete(self.folders(), self.names, self.suffixes)
-        if found is None:
-            looked = ", ".join(map(str, self.folders()))
-            raise DatasetMissing(
-                f"{self.info.name}: not all of {', '.join(self.names)} are in one of {looked}. "
-                f"{self.hint()}"
-            )
-        return found
+        return found_or_fetched(
+            self.info.name,
+            self.folders(),
+            self.names,
+            suffixes=self.suffixes,
+            fetch=self._fetch if self.download else None,
+            hint=self.hint(),
+        )
 
     def _fetch(self) -> None:
         root = data_root(self.root)
@@ -278,22 +274,6 @@ class STL10(_TorchvisionDataset):
         opened = self._open_or_refuse(data_root(self.root), train=train)
         images = np.ascontiguousarray(opened.data.transpose(0, 2, 3, 1))
         return Records(images, opened.labels.astype(np.int64)), tuple(opened.classes)
-
-
-def _complete(
-    folders: Sequence[Path], names: Sequence[str], suffixes: Sequence[str]
-) -> dict[str, Path] | None:
-    """The files in the first folder that has them all."""
-    for folder in folders:
-        found = {}
-        for name in names:
-            paths = [folder / f"{name}{suffix}" for suffix in suffixes]
-            existing = next((path for path in paths if path.is_file()), None)
-            if existing is not None:
-                found[name] = existing
-        if len(found) == len(names):
-            return found
-    return None
 
 
 def _place(source: Path | None, target: Path) -> None:

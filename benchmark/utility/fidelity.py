@@ -19,6 +19,7 @@ from benchmark.contracts import (
     Utility,
     UtilityInfo,
 )
+from benchmark.utility.comparison import under_clean
 from benchmark.utility.sampling import at_most, duplicates
 
 __all__ = ["Fidelity"]
@@ -125,7 +126,7 @@ class Fidelity(Utility):
                     name: (value, *_limits(name, value, half * errors[name]), method)
                     for name, value in found.items()
                 }
-        return {name: Figures(values=found if name == "clean" else {}) for name in test}
+        return under_clean(found, test)
 
     def _figures(self, real: np.ndarray, released: np.ndarray, device: str) -> dict[str, float]:
         from benchmark.learning.fidelity import (

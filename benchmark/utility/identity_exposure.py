@@ -11,14 +11,14 @@ from benchmark.contracts import (
     Context,
     Field,
     Figures,
-    LeakboardError,
     NotApplicable,
     Records,
     Utility,
     UtilityInfo,
 )
 from benchmark.statistics import proportion
-from benchmark.utility.release_distance import Z, cluster_mean
+from benchmark.utility.comparison import cluster_mean, members_of, normal_limits, under_clean
+from benchmark.utility.sampling import duplicates
 
 __all__ = ["IdentityExposure"]
 
@@ -75,12 +75,7 @@ class IdentityExposure(Utility):
         """
         from benchmark.learning.identity import fit_namer, log_probabilities, number_identities
 
-        members = context.members
-        if members is None:
-            raise LeakboardError(
-                "identity_exposure learns to name the members. Got a context without them; the harness "
-                "gives them to utilities with `needs_members=True` in their info."
-            )
+        members = members_of(context, "identity_exposure")
         known = number_identities(members)
         if known.max() < 1:
             raise NotApplicable("identity_exposure tells identities apart. Got members of one.")
@@ -99,23 +94,23 @@ class IdentityExposure(Utility):
             np.exp(log_probabilities(namer, records.data, context.device).max(axis=1))
             for records in (release, test["clean"])
         )
-        copies = np.unique(release.flat(), axis=0, return_inverse=True)[1].reshape(-1)
+        copies = duplicates(release.flat())
         first = np.unique(copies, return_index=True)[1]
         sure = released[first] > np.quantile(fresh, 0.95)
         share = proportion(int(sure.sum()), len(sure), 0.95)
         figures = {
-            "identity_probability": _with_limits(released, copies, "identical records as one"),
-            "identity_probability_real": _with_limits(fresh, test["clean"].groups, "by identity"),
+            "identity_probability": normal_limits(
+                *cluster_mean(released, copies),
+                "normal, identical records as one",
+                least=0.0,
+                most=1.0,
+            ),
+            "identity_probability_real": normal_limits(
+                *cluster_mean(fresh, test["clean"].groups),
+                "normal, by identity",
+                least=0.0,
+                most=1.0,
+            ),
             "recognised": (share.value, share.low, share.high, share.method),
         }
-        return {name: Figures(values=figures if name == "clean" else {}) for name in test}
-
-
-def _with_limits(
-    values: np.ndarray, clusters: np.ndarray | None, how: str
-) -> float | tuple[float, float, float, str]:
-    """Mean of shares with normal limits, cut to [0, 1]."""
-    mean, error = cluster_mean(values, clusters)
-    if np.isnan(error):
-        return mean
-    return mean, max(mean - Z * error, 0.0), min(mean + Z * error, 1.0), f"normal, {how}"
+        return under_clean(figures, test)

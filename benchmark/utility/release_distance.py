@@ -21,17 +21,14 @@ from benchmark.contracts import (
     Context,
     Field,
     Figures,
-    LeakboardError,
     Records,
     Utility,
     UtilityInfo,
 )
+from benchmark.utility.comparison import Z, cluster_mean, members_of, normal_limits, under_clean
 from benchmark.utility.sampling import at_most, duplicates
 
-__all__ = ["ReleaseDistance", "cluster_mean", "mean_pairwise"]
-
-Z = 1.959963984540054
-"""Standard errors from the value to the limits of a 95 % interval."""
+__all__ = ["ReleaseDistance", "mean_pairwise"]
 
 FLOOR = 0.1
 """Least standard deviation of a feature that is scaled by, in units of the features' root mean square.
@@ -96,19 +93,14 @@ class ReleaseDistance(Utility):
         LeakboardError
             Without ``context.members``.
         """
-        if context.members is None:
-            raise LeakboardError(
-                "release_distance compares with the members. Got a context without them; the harness "
-                "gives them to utilities with `needs_members=True` in their info."
-            )
-        members = context.members
+        members = members_of(context, "release_distance")
         scale = _Scale(members.flat())
         real = scale(members.flat())
         released = scale(release.flat())
         fresh = scale(test["clean"].flat())
         figures = self._distances(released, fresh, real, test["clean"].groups, context)
         figures |= self._diversity(released, release.labels, real, members, context)
-        return {name: Figures(values=figures if name == "clean" else {}) for name in test}
+        return under_clean(figures, test)
 
     def _distances(
         self,
@@ -127,8 +119,10 @@ class ReleaseDistance(Utility):
         real = cluster_mean(other[:, 0], identities)
         counts = np.bincount(neighbours[:, 0], minlength=len(members))
         return {
-            "distance_to_members": _normal(*to_members, "normal, identical records as one"),
-            "distance_real": _normal(*real, "normal"),
+            "distance_to_members": normal_limits(
+                *to_members, "normal, identical records as one", least=0.0
+            ),
+            "distance_real": normal_limits(*real, "normal", least=0.0),
             **_ratio("distance_ratio", to_members, real),
             "member_perplexity": _perplexity(counts) / len(members),
             "distinct": (int(copies.max()) + 1) / len(copies),
@@ -175,23 +169,6 @@ class _Scale:
         return scaled
 
 
-def cluster_mean(values: np.ndarray, clusters: np.ndarray | None = None) -> tuple[float, float]:
-    """Mean of ``values (n,)`` and its standard error, where values of one cluster are not independent.
-
-    The error is the cluster-robust one: residuals are summed within clusters ``(n,)`` first. NaN with a
-    single cluster.
-    """
-    mean = float(values.mean())
-    inverse = np.arange(len(values))
-    if clusters is not None:
-        inverse = np.unique(clusters, return_inverse=True)[1].ravel()
-    residuals = np.bincount(inverse, weights=values - mean)
-    n = len(residuals)
-    if n < 2:
-        return mean, float("nan")
-    return mean, float(np.sqrt(n / (n - 1) * (residuals**2).sum()) / len(values))
-
-
 def mean_pairwise(vectors: np.ndarray, clusters: np.ndarray | None = None) -> tuple[float, float]:
     """Mean distance between two of the ``vectors (n, D)``, n ≥ 2, and its standard error.
 
@@ -214,12 +191,6 @@ def mean_pairwise(vectors: np.ndarray, clusters: np.ndarray | None = None) -> tu
 def _perplexity(counts: np.ndarray) -> float:
     shares = counts[counts > 0] / counts.sum()
     return float(np.exp(-(shares * np.log(shares)).sum()))
-
-
-def _normal(value: float, error: float, method: str) -> float | tuple[float, float, float, str]:
-    if np.isnan(error):
-        return value
-    return value, max(value - Z * error, 0.0), value + Z * error, method
 
 
 def _ratio(name: str, top: tuple[float, float], bottom: tuple[float, float]) -> dict[str, Any]:

@@ -11,21 +11,17 @@ from benchmark.contracts import (
     Context,
     Field,
     Figures,
-    LeakboardError,
     Records,
     Utility,
     UtilityInfo,
 )
-from benchmark.utility.release_distance import cluster_mean
+from benchmark.utility.comparison import cluster_mean, members_of, normal_limits, under_clean
 from benchmark.utility.sampling import at_most, duplicates
 
 if TYPE_CHECKING:
     import torch
 
 __all__ = ["VisualPrivacy", "superiority"]
-
-_Z = 1.959963984540054
-"""Standard errors from the value to the limits of a 95 % interval."""
 
 
 class VisualPrivacy(Utility):
@@ -99,18 +95,14 @@ class VisualPrivacy(Utility):
         Unavailable
             With ``features``, when the network's weights are not installed.
         """
-        if context.members is None:
-            raise LeakboardError(
-                "visual_privacy compares with the members. Got a context without them; the harness "
-                "gives them to utilities with `needs_members=True` in their info."
-            )
+        members = members_of(context, "visual_privacy")
         from benchmark.learning.image_quality import n_scales
 
         released, real = (
             records.take(at_most(len(records), self.images, context.rng(name)))
             for name, records in (("released", release), ("real", test["clean"]))
         )
-        ours, theirs = (self._likeness(r, context.members, context) for r in (released, real))
+        ours, theirs = (self._likeness(r, members, context) for r in (released, real))
         figures: dict[str, Any] = {}
         for name, values in ours.items():
             said = f"; {n_scales(real.data.shape[1:3])} scales" if name == "ms_ssim" else ""
@@ -121,7 +113,7 @@ class VisualPrivacy(Utility):
         if self.features:
             near, far = ours["feature_distance"], theirs["feature_distance"]
             figures["feature_excess"] = superiority(-near, -far)
-        return {name: Figures(values=figures if name == "clean" else {}) for name in test}
+        return under_clean(figures, test)
 
     def _likeness(
         self, records: Records, members: Records, context: Context
@@ -169,11 +161,8 @@ def _stages(resolution: int, context: Context) -> Callable[[np.ndarray], Sequenc
 def _with_interval(
     values: np.ndarray, clusters: np.ndarray | None, said: str
 ) -> float | tuple[float, float, float, str]:
-    mean, error = cluster_mean(values, clusters)
-    if np.isnan(error):
-        return mean
     method = f"normal, one identity or picture as one{said}"
-    return mean, mean - _Z * error, mean + _Z * error, method
+    return normal_limits(*cluster_mean(values, clusters), method)
 
 
 def superiority(a: np.ndarray, b: np.ndarray) -> float:

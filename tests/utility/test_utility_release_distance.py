@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from benchmark.contracts import Context, LeakboardError, Records
-from benchmark.utility.release_distance import ReleaseDistance, cluster_mean, mean_pairwise
+from benchmark.utility.comparison import cluster_mean
+from benchmark.utility.release_distance import ReleaseDistance, mean_pairwise
 
 Z = 1.959964
 
