@@ -166,6 +166,53 @@ def test_far_features_give_finite_probabilities():
     assert far[2, 0] == pytest.approx(1 / (1 + np.exp(-1)))
 
 
+def test_within_reach_by_hand():
+    """z = (x − 1) / 2 cut to ±3; the logit of the first class against the second is 2 z."""
+    head = LinearHead(
+        weight=np.array([[1.0], [-1.0]]),
+        bias=np.zeros(2),
+        centre=np.ones(1),
+        scale=np.full(1, 2.0),
+        classes=np.array([0, 1]),
+        n_classes=2,
+        epochs=1,
+        best_epoch=1,
+        validation_loss=0.0,
+        reach=3.0,
+    )
+    found = head.probabilities(np.array([[1e30], [-1e30], [7.0], [2.0]], dtype=np.float32))[:, 0]
+    logits = np.array([6.0, -6.0, 6.0, 1.0])
+    np.testing.assert_allclose(found, 1 / (1 + np.exp(-logits)), rtol=1e-12)
+
+
+def test_a_reach_that_nothing_exceeds_changes_no_bit():
+    features, labels = gaussian_classes(300, 1.5, seed=1)
+    free, limited, tight = (
+        fit_linear_head(
+            features, labels, 3, validation=(features, labels), generator=generator(), reach=reach
+        ).probabilities(features)
+        for reach in (None, 100.0, 0.5)
+    )
+    assert (free == limited).all()
+    assert (free != tight).any()
+
+
+def test_within_reach_a_feature_that_is_all_but_constant_does_not_decide_alone():
+    """Its deviation in training is a hundred-thousandth of the others'; on new records it moves as they do."""
+    features, labels = gaussian_classes(400, 8.0, seed=1, classes=2)
+    features[:, -1] *= 1e-5
+    moved = features.copy()
+    moved[:, -1] += np.random.default_rng(0).standard_normal(len(moved))
+    free, limited = (
+        fit_linear_head(
+            features, labels, 2, validation=(features, labels), generator=generator(), reach=reach
+        )
+        for reach in (None, 3.0)
+    )
+    assert accuracy(limited.probabilities(moved), labels) > 0.9
+    assert accuracy(free.probabilities(moved), labels) < 0.7
+
+
 def test_same_seed_same_bits_and_the_global_random_state_is_untouched():
     features, labels = gaussian_classes(300, 1.5, seed=1)
     state = torch.get_rng_state()

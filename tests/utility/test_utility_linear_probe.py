@@ -57,6 +57,22 @@ def test_the_default_keeps_the_rate_with_the_lower_validation_loss(sets):
     assert losses[2] == min(losses[:2]) < max(losses[:2])
 
 
+def test_reach_limits_what_one_pixel_can_do(sets):
+    """A pixel that all but a few released digits leave dark, lit in every test image."""
+    release, validation, test = sets
+    dark = release.data.copy()
+    dark[:, 0, 0] = 0
+    dark[0, 0, 0] = 1
+    lit = test.data.copy()
+    lit[:, 0, 0] = 255
+    tests = {"clean": test, "lit": test.replace(data=lit)}
+    free, limited = (
+        _evaluate(release.replace(data=dark), validation, tests, reach=reach)
+        for reach in (None, 3.0)
+    )
+    assert _accuracy(limited["lit"], test) >= 0.9 > 0.5 > _accuracy(free["lit"], test)
+
+
 def test_shuffled_labels_teach_nothing(sets):
     release, validation, test = sets
     accuracies = []
