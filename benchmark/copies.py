@@ -12,11 +12,12 @@ from collections.abc import Mapping
 import numpy as np
 import pandas as pd
 
+from benchmark.learning.repeats import duplicates
 from benchmark.plan import Cell
-from benchmark.statistics import Estimate, proportion
+from benchmark.statistics import Estimate, clustered_proportion, design_effect
 from benchmark.store import Store
 
-__all__ = ["PAIR_COLUMNS", "copies_of", "copy_figures", "worst_pairs"]
+__all__ = ["PAIR_COLUMNS", "copies_of", "copy_clusters", "copy_figures", "worst_pairs"]
 
 PAIR_COLUMNS = (
     *("dataset", "features", "method", "method_params", "attack", "attack_params", "seed"),
@@ -51,11 +52,62 @@ def copies_of(candidates: np.ndarray, coins: np.ndarray) -> np.ndarray:
     return np.where(candidates < 0, -1, coins[candidates]).astype(np.int8)
 
 
-def copy_figures(copies: np.ndarray, confidence: float) -> dict[str, Estimate]:
-    """Shares of the released records that are copies of members, and of non-members."""
+def copy_clusters(candidates: np.ndarray, released: np.ndarray) -> np.ndarray:
+    """Which released records stand or fall together: copies of one candidate, and records that are equal.
+
+    A release that holds one record a hundred times has one chance to have copied it, not a hundred.
+
+    Parameters
+    ----------
+    candidates : ndarray of shape (n_released,), int64
+        Row of the candidate that each released record is a copy of; −1 for none.
+    released : ndarray of shape (n_released, …)
+        The released records.
+
+    Returns
+    -------
+    ndarray of shape (n_released,), int64
+        Number of each record's cluster, from 0.
+
+    Examples
+    --------
+    >>> clusters = copy_clusters(np.array([7, -1, 7, -1, -1]), np.array([[0.0], [1.0], [2.0], [3.0], [1.0]]))
+    >>> [bool(clusters[a] == clusters[b]) for a, b in ((0, 2), (1, 4), (0, 1), (1, 3))]
+    [True, True, False, False]
+    """
+    equal = duplicates(released)
+    owners = np.where(candidates < 0, equal, equal.max() + 1 + candidates)
+    clusters: np.ndarray = np.unique(owners, return_inverse=True)[1].ravel()
+    return clusters
+
+
+def copy_figures(
+    copies: np.ndarray, clusters: np.ndarray | None, confidence: float
+) -> dict[str, Estimate]:
+    """Shares of the released records that are copies of members, and of non-members.
+
+    The intervals count clusters of records as far as they are independent: by the larger of the design effects of all
+    clusters and of those of the copies, which decide alone where copies are rare.
+
+    Parameters
+    ----------
+    copies : ndarray of shape (n_released,)
+        As :func:`copies_of` gives it.
+    clusters : ndarray of shape (n_released,), int64, optional
+        As :func:`copy_clusters` gives it; by default every record is one.
+    confidence : float in (0, 1)
+    """
+    effect = 1.0
+    if clusters is not None:
+        sizes = np.bincount(clusters)
+        copied = np.bincount(clusters[copies >= 0])
+        effect = max(design_effect(sizes), design_effect(copied[copied > 0]))
+    n = len(copies)
     return {
-        "copy_rate_members": proportion(int((copies == 1).sum()), len(copies), confidence),
-        "copy_rate_nonmembers": proportion(int((copies == 0).sum()), len(copies), confidence),
+        f"copy_rate_{name}": clustered_proportion(
+            int((copies == side).sum()), n, effect, confidence
+        )
+        for name, side in (("members", 1), ("nonmembers", 0))
     }
 
 

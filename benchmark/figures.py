@@ -13,7 +13,7 @@ from scipy.special import ndtri
 
 from benchmark import game as referee
 from benchmark.contracts import LeakboardError
-from benchmark.copies import copies_of, copy_figures
+from benchmark.copies import copies_of, copy_clusters, copy_figures
 from benchmark.plan import Cell
 from benchmark.reconstructions import Reconstructed, nearest_on_each_side, reconstruction_figures
 from benchmark.statistics import (
@@ -113,6 +113,8 @@ class Trial:
         Whether each member unit's probe was linked to its own release.
     copies : ndarray of shape (n_released,), int8, optional
         Whose copy each released record is said to be: 1 of a member, 0 of a non-member, −1 of nobody.
+    copy_clusters : ndarray of shape (n_released,), int64, optional
+        Which released records stand or fall together.
     units : Units, optional
         Who the units are, where subgroups are asked for.
     unit_size : int
@@ -126,6 +128,7 @@ class Trial:
     decisions: np.ndarray | None = None
     linked: np.ndarray | None = None
     copies: np.ndarray | None = None
+    copy_clusters: np.ndarray | None = None
     units: Units | None = None
     unit_size: int = 1
     reconstructed: Reconstructed | None = None
@@ -166,20 +169,21 @@ def load_trial(store: Store, cell: Cell, release: str = "") -> Trial | None:
     decisions = None
     if "decisions" in arrays:
         decisions = referee.unit_means(arrays["decisions"].astype(np.float64), units) > 0
-    said = _load_copies(store, cell, record.artifacts, member)
     coins = member[first]
     if cell.access == "none":
         told = store.arrays(cell.game, "gate")["known_coins"]
         hidden = np.isnan(told[first])
         return Trial(coins=coins[hidden], scores=scores[hidden])
+    copies, clusters = _load_copies(store, cell, record.artifacts, member)
     made = _load_reconstructed(store, cell, record.artifacts, member)
     return Trial(
         coins=coins,
         scores=scores,
         decisions=decisions,
-        copies=said,
         unit_size=size,
         reconstructed=made,
+        copies=copies,
+        copy_clusters=clusters,
     )
 
 
@@ -196,11 +200,13 @@ def _load_reconstructed(
 
 def _load_copies(
     store: Store, cell: Cell, artifacts: Mapping[str, str], member: np.ndarray
-) -> np.ndarray | None:
-    """Whose copies an attack takes the released records for; None where it does not say."""
+) -> tuple[np.ndarray | None, np.ndarray | None]:
+    """Whose copies an attack takes the released records for, and their clusters; None where it does not say."""
     if "copies.npz" not in artifacts:
-        return None
-    return copies_of(store.arrays(cell.key, "copies")["candidates"], member)
+        return None, None
+    candidates = store.arrays(cell.key, "copies")["candidates"]
+    released = store.arrays(cell.fit, "release")["data"]
+    return copies_of(candidates, member), copy_clusters(candidates, released)
 
 
 def exact(value: float, method: str, reason: str = "") -> Estimate:
@@ -279,7 +285,7 @@ def _rates(trial: Trial, confidence: float) -> dict[str, Estimate]:
             hits = int(trial.decisions[side].sum())
             figures[f"flag_rate_{name}"] = proportion(hits, int(side.sum()), confidence)
     if trial.copies is not None:
-        figures |= copy_figures(trial.copies, confidence)
+        figures |= copy_figures(trial.copies, trial.copy_clusters, confidence)
     if trial.linked is not None:
         hits = int(trial.linked.sum())
         figures["reidentification_rate"] = proportion(hits, len(trial.linked), confidence)

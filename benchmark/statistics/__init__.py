@@ -47,6 +47,8 @@ from benchmark.statistics.estimate import Estimate, lower_bound, unresolved
 from benchmark.statistics.intervals import (
     acceptance_range,
     clopper_pearson,
+    clustered_proportion,
+    design_effect,
     local_level,
     proportion,
     wilson,
@@ -106,7 +108,9 @@ __all__ = [
     "bootstrap_auc",
     "by_group",
     "clopper_pearson",
+    "clustered_proportion",
     "delong_variance",
+    "design_effect",
     "dp_sgd_epsilon",
     "epsilon_ceiling",
     "estimate_draws",

@@ -17,8 +17,9 @@ def clopper_pearson(successes, trials, confidence=0.95):
 
     Parameters
     ----------
-    successes, trials : int or array-like of int
-        Broadcast against each other, ``0 <= successes <= trials``.
+    successes, trials : float or array-like of float
+        Broadcast against each other, ``0 <= successes <= trials``. Whole numbers, unless they are effective ones
+        (:func:`clustered_proportion`).
     confidence : float in (0, 1), default=0.95
 
     Returns
@@ -51,8 +52,8 @@ def clopper_pearson(successes, trials, confidence=0.95):
         )
     tail = (1 - confidence) / 2
     with np.errstate(invalid="ignore"):
-        low = np.where(k > 0, betaincinv(np.maximum(k, 1), n - k + 1, tail), 0.0)
-        high = np.where(k < n, betaincinv(k + 1, np.maximum(n - k, 1), 1 - tail), 1.0)
+        low = np.where(k > 0, betaincinv(np.where(k > 0, k, 1), n - k + 1, tail), 0.0)
+        high = np.where(k < n, betaincinv(k + 1, np.where(k < n, n - k, 1), 1 - tail), 1.0)
     return (float(low), float(high)) if low.ndim == 0 else (low, high)
 
 
@@ -77,6 +78,65 @@ def proportion(successes, trials, confidence=0.95):
         return unresolved(method, "not resolvable: needs at least 1 trial, got 0")
     low, high = clopper_pearson(successes, trials, confidence)
     return Estimate(float(successes / trials), low, high, method)
+
+
+def design_effect(sizes):
+    """By how much clusters of these sizes inflate the variance of a mean, where members of a cluster are all alike.
+
+    Parameters
+    ----------
+    sizes : array-like of int, shape (g,)
+        Numbers of records, at least 1 each.
+
+    Returns
+    -------
+    float
+        Σ m² / Σ m, at least 1: the size of the cluster that a random record is in. 1 without clusters.
+
+    References
+    ----------
+    Kish (1965), Survey Sampling, section 5.4, for a correlation of 1 within clusters.
+
+    Examples
+    --------
+    >>> design_effect([1, 1, 1]), design_effect([3, 3]), design_effect([1, 3])
+    (1.0, 3.0, 2.5)
+    """
+    sizes = np.asarray(sizes, dtype=np.float64)
+    return float(np.square(sizes).sum() / sizes.sum()) if len(sizes) else 1.0
+
+
+def clustered_proportion(successes, trials, effect, confidence=0.95):
+    """Estimate a proportion of trials that come in clusters.
+
+    The Clopper-Pearson interval of ``successes / effect`` in ``trials / effect``: with the number of independent trials
+    that would have the same variance.
+
+    Parameters
+    ----------
+    successes, trials : int
+        ``0 <= successes <= trials``.
+    effect : float, at least 1
+        See :func:`design_effect`.
+    confidence : float in (0, 1), default=0.95
+
+    Returns
+    -------
+    Estimate
+        Unresolved when there are no trials.
+
+    References
+    ----------
+    Korn and Graubard (1998), Survey Methodology 24:193, with a design effect that is known from the clusters' sizes.
+    """
+    plain = proportion(successes, trials, confidence)
+    if effect < 1:
+        raise ValueError(f"effect must be at least 1. Got {effect!r}.")
+    if effect == 1 or not plain.resolved:
+        return plain
+    low, high = clopper_pearson(successes / effect, trials / effect, confidence)
+    method = f"{plain.method}, {trials / effect:.3g} effective of {trials} in clusters"
+    return Estimate(plain.value, low, high, method)
 
 
 def wilson(successes, trials, confidence=0.95):

@@ -19,8 +19,9 @@ from benchmark.contracts import (
     Utility,
     UtilityInfo,
 )
+from benchmark.learning.repeats import duplicates
 from benchmark.utility.comparison import under_clean
-from benchmark.utility.sampling import at_most, duplicates
+from benchmark.utility.sampling import at_most
 
 __all__ = ["Fidelity"]
 

@@ -16,9 +16,9 @@ from benchmark.contracts import (
     Utility,
     UtilityInfo,
 )
+from benchmark.learning.repeats import duplicates
 from benchmark.statistics import proportion
 from benchmark.utility.comparison import cluster_mean, members_of, normal_limits, under_clean
-from benchmark.utility.sampling import duplicates
 
 __all__ = ["IdentityExposure"]
 

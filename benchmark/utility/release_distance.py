@@ -25,8 +25,9 @@ from benchmark.contracts import (
     Utility,
     UtilityInfo,
 )
+from benchmark.learning.repeats import duplicates
 from benchmark.utility.comparison import Z, cluster_mean, members_of, normal_limits, under_clean
-from benchmark.utility.sampling import at_most, duplicates
+from benchmark.utility.sampling import at_most
 
 __all__ = ["ReleaseDistance", "mean_pairwise"]
 

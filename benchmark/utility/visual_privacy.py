@@ -15,8 +15,9 @@ from benchmark.contracts import (
     Utility,
     UtilityInfo,
 )
+from benchmark.learning.repeats import duplicates
 from benchmark.utility.comparison import cluster_mean, members_of, normal_limits, under_clean
-from benchmark.utility.sampling import at_most, duplicates
+from benchmark.utility.sampling import at_most
 
 if TYPE_CHECKING:
     import torch

@@ -4,7 +4,13 @@ import numpy as np
 import pytest
 
 from benchmark.contracts import Scores
-from benchmark.copies import PAIR_COLUMNS, copies_of, copy_figures, worst_pairs
+from benchmark.copies import (
+    PAIR_COLUMNS,
+    copies_of,
+    copy_clusters,
+    copy_figures,
+    worst_pairs,
+)
 from benchmark.figures import Trial, control_figure, load_trial, trial_figures
 from benchmark.game import InvalidAnswer, check_answer
 from benchmark.plan import Cell, ResolvedPlugin
@@ -17,11 +23,63 @@ def test_whose_copies_by_hand():
     candidates = np.array([0, 1, -1, 3, 1, 0, -1])
     copies = copies_of(candidates, COINS)
     assert copies.tolist() == [1, 0, -1, 1, 0, 1, -1]
-    figures = copy_figures(copies, 0.95)
+    figures = copy_figures(copies, None, 0.95)
     assert figures["copy_rate_members"].value == pytest.approx(3 / 7)
     assert figures["copy_rate_nonmembers"].value == pytest.approx(2 / 7)
     members = figures["copy_rate_members"]
     assert (members.low, members.high) == pytest.approx(clopper_pearson(3, 7, 0.95))
+
+
+def test_copies_of_one_candidate_and_equal_records_are_one_cluster():
+    candidates = np.array([5, -1, 5, -1, 2, -1])
+    released = np.array([0, 1, 9, 1, 0, 4])[:, None]
+    clusters = copy_clusters(candidates, released)
+    together = clusters[:, None] == clusters
+    expected = np.eye(6, dtype=bool)
+    for a, b in ((0, 2), (1, 3)):
+        expected[a, b] = expected[b, a] = True
+    assert (together == expected).all()
+
+
+def test_the_interval_counts_clusters_by_hand():
+    """Sizes 4, 1, 1, 2 in all and 4, 1 among the copies: effects 22/8 and 17/5, of which the larger counts."""
+    copies = np.array([1, 1, 1, 1, 0, -1, -1, -1])
+    clusters = np.array([0, 0, 0, 0, 1, 2, 3, 3])
+    members = copy_figures(copies, clusters, 0.95)["copy_rate_members"]
+    effect = 17 / 5
+    assert members.value == 0.5
+    assert (members.low, members.high) == clopper_pearson(4 / effect, 8 / effect, 0.95)
+    assert members.method == "Clopper-Pearson, 2.35 effective of 8 in clusters"
+
+
+def test_a_release_of_repeated_records_has_the_certainty_of_those():
+    """Ten records, five times each, as k-Same releases them: the interval of ten."""
+    one = np.array([1, 1, 1, -1, 0, -1, -1, -1, -1, -1])
+    found = copy_figures(np.repeat(one, 5), np.repeat(np.arange(10), 5), 0.95)
+    plain = copy_figures(one, np.arange(10), 0.95)
+    for name, figure in plain.items():
+        assert (found[name].value, found[name].low, found[name].high) == pytest.approx(
+            (figure.value, figure.low, figure.high)
+        )
+
+
+@pytest.mark.parametrize("rate", [0.02, 0.3, 0.9])
+def test_the_interval_covers_where_a_release_repeats_itself(rate):
+    """300 records, of which each is released 1 to 10 times and is a copy with this probability: 95 % cover it.
+
+    Taken for independent, the released records cover it far less often.
+    """
+    rng = np.random.default_rng(0)
+    covered = np.zeros(2)
+    n = 1000
+    for _ in range(n):
+        clusters = np.repeat(np.arange(300), rng.integers(1, 11, 300))
+        copies = np.where(rng.random(300) < rate, 1, -1)[clusters]
+        for i, known in enumerate((clusters, None)):
+            figure = copy_figures(copies, known, 0.95)["copy_rate_members"]
+            covered[i] += figure.low <= rate <= figure.high
+    assert covered[0] / n > 0.95 - 3 * np.sqrt(0.05 * 0.95 / n)
+    assert covered[1] / n < 0.7
 
 
 def test_without_a_leak_copies_of_members_and_others_are_equally_likely():
@@ -78,6 +136,7 @@ class Shelf:
             ("game", "public"): {"candidates": np.array([30, 10, 20, 0]), "units": np.arange(4)},
             ("game", "secret"): {"coins": COINS},
             ("pool", "pool"): {"labels": np.arange(100, 140)},
+            ("fit", "release"): {"data": np.arange(len(copies))[:, None] // 2},
         }
 
     def read(self, key):
@@ -97,6 +156,7 @@ def _cell():
         seed=5,
         game="game",
         key="attack",
+        fit="fit",
         access="records",
         **plugins,
     )
@@ -104,7 +164,9 @@ def _cell():
 
 def test_a_stored_answer_becomes_figures_and_the_nearest_pairs_come_first():
     shelf = Shelf([3, -1, 1, 0], [0.5, 2.0, 0.1, 0.9])
-    assert load_trial(shelf, _cell()).copies.tolist() == [1, -1, 0, 1]
+    trial = load_trial(shelf, _cell())
+    assert trial.copies.tolist() == [1, -1, 0, 1]
+    assert trial.copy_clusters.tolist() == [3, 0, 2, 1]
     pairs = worst_pairs(shelf, _cell(), "pool")
     assert tuple(pairs.columns) == PAIR_COLUMNS
     assert pairs["released"].tolist() == [2, 0, 3]
