@@ -34,6 +34,8 @@ RECOVERED = 1e-3
 _MOST_NEIGHBOURS, _LEAST_NEIGHBOURS = 24, 8
 # Pixels compared for structural similarity, at most, which bounds the time on large images.
 _PIXELS = 5e8
+# Numbers of pairs held at once, which bounds the memory: in double precision, and a few times.
+_AT_ONCE = 1 << 22
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -97,8 +99,17 @@ def candidate_nearness(
     affordable = int(_PIXELS // max(1, reconstructed.data.size))
     k = min(m, int(np.clip(affordable, _LEAST_NEIGHBOURS, _MOST_NEIGHBOURS)))
     _, rows = nearest(reconstructed.flat(), candidates.flat(), k)
-    pairs = reconstructed.take(np.repeat(np.arange(n), k)), candidates.take(rows.ravel())
-    figures = _similarity(*pairs, _unit(real))
+    ours, theirs = np.repeat(np.arange(n), k), rows.ravel()
+    size = max(1, _AT_ONCE // reconstructed.data[0].size)
+    parts = [
+        _similarity(
+            reconstructed.take(ours[start : start + size]),
+            candidates.take(theirs[start : start + size]),
+            _unit(real),
+        )
+        for start in range(0, n * k, size)
+    ]
+    figures = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
     return {"rows": rows, **{name: values.reshape(n, k) for name, values in figures.items()}}
 
 

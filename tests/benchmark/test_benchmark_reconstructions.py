@@ -1,5 +1,7 @@
 """Reconstructions: fidelity to what was released, nearness to members beside non-members, by hand."""
 
+import tracemalloc
+
 import numpy as np
 import pytest
 from skimage.metrics import structural_similarity
@@ -154,3 +156,20 @@ def test_targets_that_are_no_rows_of_the_release_are_refused(targets):
     answer = Reconstructions(records=features([[0, 0], [1, 1]]), targets=targets)
     with pytest.raises(InvalidAnswer, match="rows of the release in 0 … 4"):
         check_answer(answer, 4, 5)
+
+
+def test_memory_does_not_grow_with_the_number_of_pairs(monkeypatch):
+    """A few pairs at a time give the figures of all at once."""
+    rng = np.random.default_rng(0)
+    made, private = (images(rng.integers(0, 256, (n, 32, 32, 3))) for n in (60, 100))
+    whole = candidate_nearness(made, private, private)
+    monkeypatch.setattr("benchmark.reconstructions._AT_ONCE", 1 << 16)
+    tracemalloc.start()
+    parts = candidate_nearness(made, private, private)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert whole.keys() == parts.keys()
+    for name, values in whole.items():
+        np.testing.assert_array_equal(parts[name], values)
+    pairs = whole["rows"].size * made.data[0].size * 8
+    assert peak < pairs / 2
