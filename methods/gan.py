@@ -54,12 +54,17 @@ class GAN(Method):
     compared with that between members; the smallest ratio is noted as ``diversity`` (of class ``diversity_class``), and
     a release below ``least_diversity`` is refused.
 
+    ``recovery_weight`` is the reward for images from which a small network reads their code; with 0 there is no such
+    network. On 800 images of Fashion-MNIST, 600 steps and another 1,000 images to judge by, a weight of 1 against 0
+    gave a mean diversity of .72 against .60, a Fréchet distance (32 principal components of pixels) of 6.9 against 8.7
+    and the same accuracy of nearest neighbours, .63 (one seed; another agreed).
+
     No formal guarantee. Class counts are released as they are.
     """
 
     info: ClassVar[MethodInfo] = MethodInfo(
         name="gan",
-        version="2",
+        version="3",
         summary="Samples of a label-conditional GAN fitted to the members.",
         citation="Pennisi et al. 2023, arXiv 2307.02984; Zhao et al. 2020, arXiv 2006.10738",
         offers=Access.WEIGHTS,
@@ -77,7 +82,7 @@ class GAN(Method):
     lr_discriminator: float = Field(1.2e-3, gt=0, allow_inf_nan=False, description="step of Adam")
     average: float = Field(0.99, ge=0, lt=1, description="decay of the generator's moving average")
     recovery_weight: float = Field(
-        1.0, ge=0, allow_inf_nan=False, description="weight of the recovery of z from made images"
+        1.0, ge=0, allow_inf_nan=False, description="reward for images that show their code"
     )
     augment: bool = Field(True, description="show the discriminator augmented images only")
     least_diversity: float = Field(
@@ -120,7 +125,7 @@ class GAN(Method):
             notes={
                 "discriminator_loss": summary.discriminator_loss,
                 "generator_loss": summary.generator_loss,
-                "recovery_loss": summary.recovery_loss,
+                **_noted(summary.recovery_loss),
                 **diversity.notes(),
             },
         )
@@ -155,7 +160,13 @@ class GAN(Method):
     def _train(self, members: Records, context: Context) -> tuple[ImageGenerator, TrainingSummary]:
         import torch
 
-        from benchmark.learning.gan import Augmentation, Discriminator, build, train_gan
+        from benchmark.learning.gan import (
+            Augmentation,
+            CodeReader,
+            Discriminator,
+            build,
+            train_gan,
+        )
 
         n_classes, shape = int(members.labels.max()) + 1, members.data.shape[1:]
         generator = build(
@@ -164,10 +175,17 @@ class GAN(Method):
             context.device,
         )
         discriminator = build(
-            lambda: Discriminator(shape, n_classes, self.latent, self.channels, self.most_channels),
+            lambda: Discriminator(shape, n_classes, self.channels, self.most_channels),
             context.torch_generator("discriminator"),
             context.device,
         )
+        reader = None
+        if self.recovery_weight > 0:
+            reader = build(
+                lambda: CodeReader(shape, n_classes, self.latent),
+                context.torch_generator("reader"),
+                context.device,
+            )
         summary = train_gan(
             generator,
             discriminator,
@@ -178,6 +196,7 @@ class GAN(Method):
             lr_generator=self.lr_generator,
             lr_discriminator=self.lr_discriminator,
             average=self.average,
+            reader=reader,
             recovery_weight=self.recovery_weight,
             augmentation=Augmentation() if self.augment else None,
             rng=context.torch_generator("training"),
@@ -199,6 +218,10 @@ class GAN(Method):
             f"{self.least_diversity}. Train longer (now steps={self.steps}), raise recovery_weight (now "
             f"{self.recovery_weight}), or set least_diversity=0 to release it nevertheless."
         )
+
+
+def _noted(recovery_loss: float | None) -> dict[str, float]:
+    return {} if recovery_loss is None else {"recovery_loss": recovery_loss}
 
 
 def _planes(members: Records) -> torch.Tensor:

@@ -2,10 +2,13 @@
 
 The generator maps a normal code and the class to an intermediate code w, which steers every layer of a stack of
 convolutions, from a learned constant of about 4 × 4 to the image (a light StyleGAN [1]_). The discriminator has
-spectral normalisation [2]_, a projection head for the class [3]_, the standard deviation over the batch as a feature,
-and a head that recovers z from made images. That head is to keep the generator from making one image a class; it learns
-z on small made-up sets, on photographs it hardly did, and training without it did not collapse either. Both networks
-are trained with the hinge loss and differentiable augmentation [4]_; the moving average of the generator is kept.
+spectral normalisation [2]_, a projection head for the class [3]_ and the standard deviation over the batch as a
+feature. Both networks are trained with the hinge loss and differentiable augmentation [4]_; the moving average of the
+generator is kept.
+
+A third, small network may read the code from made images, and the generator is rewarded where it can (the mutual
+information of InfoGAN [5]_): images of a class then differ more. The reader is no head of the discriminator and sees
+images before augmentation and their class: a head on the discriminator's features learned nothing of z.
 
 Convolutions run in the channels-last layout: two to four times as fast on a CPU as the other at these sizes.
 
@@ -15,6 +18,8 @@ References
 .. [2] Miyato, Kataoka, Koyama & Yoshida, "Spectral normalization for generative adversarial networks", ICLR 2018.
 .. [3] Miyato & Koyama, "cGANs with projection discriminator", ICLR 2018.
 .. [4] Zhao, Liu, Lin, Zhu & Han, "Differentiable augmentation for data-efficient GAN training", NeurIPS 2020.
+.. [5] Chen, Duan, Houthooft, Schulman, Sutskever & Abbeel, "InfoGAN: interpretable representation learning by
+   information maximizing generative adversarial nets", NeurIPS 2016.
 """
 
 from __future__ import annotations
@@ -22,7 +27,7 @@ from __future__ import annotations
 import copy
 import itertools
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -32,6 +37,7 @@ from torch.nn import functional as F
 
 __all__ = [
     "Augmentation",
+    "CodeReader",
     "Discriminator",
     "ImageGenerator",
     "TrainingSummary",
@@ -211,21 +217,20 @@ class SpectralNorm(nn.Module):
 
 
 class Discriminator(nn.Module):
-    """Scores how real images of a class look, and guesses the code behind them.
+    """Scores how real images of a class look.
 
     Parameters
     ----------
-    shape, n_classes, latent, channels, most_channels
+    shape, n_classes, channels, most_channels
         As for the generator.
     hidden : int, default=128
-        Features before the heads.
+        Features before the score.
     """
 
     def __init__(
         self,
         shape: tuple[int, int, int],
         n_classes: int,
-        latent: int = 32,
         channels: int = 16,
         most_channels: int = 128,
         hidden: int = 128,
@@ -243,34 +248,73 @@ class Discriminator(nn.Module):
         self.join = SpectralNorm(nn.Linear((maps[-1] + 1) * math.prod(sizes[0]), hidden))
         self.score = SpectralNorm(nn.Linear(hidden, 1))
         self.classes = SpectralNorm(nn.Linear(n_classes, hidden, bias=False))
-        self.recover = nn.Linear(hidden, latent)
         self.n_classes = n_classes
 
-    def forward(
-        self, images: torch.Tensor, labels: torch.Tensor, sets: int = 1
-    ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Scores ``(B,)`` and codes ``(B, latent)`` of images ``(B, C, H, W)`` in [−1, 1].
+    def forward(self, images: torch.Tensor, labels: torch.Tensor, sets: int = 1) -> torch.Tensor:
+        """Scores ``(B,)`` of images ``(B, C, H, W)`` in [−1, 1].
 
-        ``sets`` of equal size, one after another, see the spread over their own images only; codes are guessed from
-        features standardised over the set.
+        ``sets`` of equal size, one after another, see the spread over their own images only.
         """
         x = self.look(F.pad(images, self.padding))
-        _, deviation = _centred(x, sets)
-        spread = deviation.flatten(1).mean(dim=1).repeat_interleave(len(x) // sets)
+        spread = _deviation(x, sets).flatten(1).mean(dim=1).repeat_interleave(len(x) // sets)
         x = torch.cat((x, spread[:, None, None, None].expand(-1, 1, *x.shape[2:])), dim=1)
         x = F.leaky_relu(self.join(x.flatten(1)), SLOPE)
         onehot = F.one_hot(labels, self.n_classes).to(x.dtype)
-        score = self.score(x)[:, 0] + (self.classes(onehot) * x).sum(dim=1)
-        # What is common to all images is large beside what tells their codes: a head would see to that first.
-        offsets, deviation = _centred(x, sets)
-        return score, self.recover((offsets / deviation[:, None]).flatten(0, 1))
+        score: torch.Tensor = self.score(x)[:, 0] + (self.classes(onehot) * x).sum(dim=1)
+        return score
 
 
-def _centred(x: torch.Tensor, sets: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """Of each set the offsets from its mean ``(sets, B / sets, …)`` and the standard deviation ``(sets, …)``."""
+def _deviation(x: torch.Tensor, sets: int) -> torch.Tensor:
+    """Standard deviation over the rows of each set, ``(sets, …)``."""
     parts = x.unflatten(0, (sets, -1))
     offsets = parts - parts.mean(dim=1, keepdim=True)
-    return offsets, (offsets.square().mean(dim=1) + 1e-6).sqrt()
+    return (offsets.square().mean(dim=1) + 1e-6).sqrt()
+
+
+class CodeReader(nn.Module):
+    """Guesses the code behind a made image of a known class.
+
+    Parameters
+    ----------
+    shape, n_classes, latent
+        As for the generator.
+    channels : int, default=16
+        Maps after the first halving, doubled at the next ones.
+    most_channels : int, default=64
+    hidden : int, default=128
+        Features before the guess.
+    """
+
+    def __init__(
+        self,
+        shape: tuple[int, int, int],
+        n_classes: int,
+        latent: int = 32,
+        channels: int = 16,
+        most_channels: int = 64,
+        hidden: int = 128,
+    ) -> None:
+        super().__init__()
+        sizes = pyramid(*shape[:2])
+        self.padding = (0, sizes[-1][1] - shape[1], 0, sizes[-1][0] - shape[0])
+        halvings = range(len(sizes) - 1)
+        maps = [shape[2], *(min(most_channels, channels * 2**i) for i in halvings)]
+        self.look = nn.Sequential()
+        for before, after in itertools.pairwise(maps):
+            self.look.append(nn.Conv2d(before, after, 4, stride=2, padding=1))
+            self.look.append(nn.LeakyReLU(SLOPE))
+        self.join = nn.Linear(maps[-1] * math.prod(sizes[0]) + n_classes, hidden)
+        self.guess = nn.Linear(hidden, latent)
+        self.n_classes = n_classes
+
+    def forward(self, images: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+        """Codes ``(B, latent)`` of images ``(B, C, H, W)`` in [−1, 1]."""
+        x = self.look(F.pad(images, self.padding)).flatten(1)
+        # Scaled to about unit variance, or the class would hardly be heard.
+        onehot = F.one_hot(labels, self.n_classes).to(x.dtype) * math.sqrt(self.n_classes)
+        x = F.leaky_relu(self.join(torch.cat((x, onehot), dim=1)), SLOPE)
+        code: torch.Tensor = self.guess(x)
+        return code
 
 
 # ---------------------------------------------------------------- augmentation
@@ -368,11 +412,11 @@ def empty(make: Callable[[], Network]) -> Network:
 
 @dataclass(frozen=True)
 class TrainingSummary:
-    """Mean losses of the last tenth of the steps: of both players, and of the recovery of z."""
+    """Mean losses of the last tenth of the steps: of both players, and of the recovered z, None without a reader."""
 
     discriminator_loss: float
     generator_loss: float
-    recovery_loss: float
+    recovery_loss: float | None
 
 
 def train_gan(
@@ -386,7 +430,9 @@ def train_gan(
     lr_generator: float = 6e-4,
     lr_discriminator: float = 1.2e-3,
     average: float = 0.99,
+    reader: CodeReader | None = None,
     recovery_weight: float = 1.0,
+    lr_reader: float = 1e-3,
     augmentation: Augmentation | None = None,
     rng: torch.Generator,
     progress: Callable[[float], None] = lambda fraction: None,
@@ -408,24 +454,31 @@ def train_gan(
         Steps of Adam, with decay rates (0, 0.9).
     average : float, default=0.99
         Decay of the moving average; smaller during the first steps.
+    reader : CodeReader, optional
+        Trained in place to recover z from made images, which it sees without augmentation; on the same device.
     recovery_weight : float, default=1.0
-        Weight of the squared error of the recovered z, for both players.
+        Weight of the mean squared error of the recovered z in the generator's loss.
+    lr_reader : float, default=1e-3
+        Step of Adam of the reader, with decay rates (0.5, 0.99).
     augmentation : Augmentation, optional
         Applied to what the discriminator sees, real or made.
     rng : torch.Generator
         On the CPU; all randomness is drawn there.
     """
-    players = _Players(generator, discriminator, augmentation, recovery_weight, rng)
+    players = _Players(generator, discriminator, reader, augmentation, recovery_weight, rng)
     averaged = copy.deepcopy(generator).requires_grad_(False)
     adams = [
         torch.optim.Adam(network.parameters(), lr=lr, betas=(0.0, 0.9), fused=True)
         for network, lr in ((discriminator, lr_discriminator), (generator, lr_generator))
     ]
+    if reader is not None:
+        reading = torch.optim.Adam(reader.parameters(), lr=lr_reader, betas=(0.5, 0.99), fused=True)
+        adams.append(reading)
     tail: list[torch.Tensor] = []
     for step in range(steps):
         chosen = torch.randint(len(images), (batch_size,), generator=rng).to(images.device)
         first = players.train_discriminator(adams[0], images[chosen], labels[chosen])
-        second, recovery = players.train_generator(adams[1], labels[chosen])
+        second, recovery = players.train_generator(adams[1:], labels[chosen])
         decay = min(average, (1 + step) / (10 + step))
         torch._foreach_lerp_(
             list(averaged.parameters()), [p.detach() for p in generator.parameters()], 1 - decay
@@ -434,15 +487,17 @@ def train_gan(
             tail.append(torch.stack((first, second, recovery)))
         progress((step + 1) / steps)
     generator.load_state_dict(averaged.state_dict())
-    return TrainingSummary(*torch.stack(tail).mean(dim=0).tolist())
+    first_loss, second_loss, recovery_loss = torch.stack(tail).mean(dim=0).tolist()
+    return TrainingSummary(first_loss, second_loss, None if reader is None else recovery_loss)
 
 
 @dataclass(frozen=True)
 class _Players:
-    """The two networks and what they share in a step."""
+    """The networks and what they share in a step."""
 
     generator: ImageGenerator
     discriminator: Discriminator
+    reader: CodeReader | None
     augmentation: Augmentation | None
     recovery_weight: float
     rng: torch.Generator
@@ -455,25 +510,26 @@ class _Players:
         with torch.no_grad():
             made = self.generator.paint(self.generator.map(z, labels))
         shown = self._shown(torch.cat((real, made)))
-        score, guess = self.discriminator(shown, labels.repeat(2), sets=2)
-        on_real, on_made = score.chunk(2)
+        on_real, on_made = self.discriminator(shown, labels.repeat(2), sets=2).chunk(2)
         hinge = F.relu(1 - on_real).mean() + F.relu(1 + on_made).mean()
-        recovery = F.mse_loss(guess[len(real) :], z)
-        _step(adam, hinge + self.recovery_weight * recovery)
+        _step([adam], hinge)
         return hinge.detach()
 
     def train_generator(
-        self, adam: torch.optim.Optimizer, labels: torch.Tensor
+        self, adams: Sequence[torch.optim.Optimizer], labels: torch.Tensor
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """One step of the generator; its adversarial loss, and that of the recovered codes."""
+        """One step of the generator and the reader; the adversarial loss, and that of the recovered codes."""
         z = self._codes(labels)
         made = self.generator.paint(self.generator.map(z, labels))
         self.discriminator.requires_grad_(False)
-        score, guess = self.discriminator(self._shown(made), labels)
-        recovery = F.mse_loss(guess, z)
-        _step(adam, -score.mean() + self.recovery_weight * recovery)
+        adversarial = -self.discriminator(self._shown(made), labels).mean()
+        loss, recovery = adversarial, torch.full((), math.nan, device=z.device)
+        if self.reader is not None:
+            recovery = F.mse_loss(self.reader(made, labels), z)
+            loss = adversarial + self.recovery_weight * recovery
+        _step(adams, loss)
         self.discriminator.requires_grad_(True)
-        return -score.mean().detach(), recovery.detach()
+        return adversarial.detach(), recovery.detach()
 
     def _codes(self, labels: torch.Tensor) -> torch.Tensor:
         z = torch.randn(len(labels), self.generator.latent, generator=self.rng)
@@ -485,7 +541,9 @@ class _Players:
         return self.augmentation(images, self.rng)
 
 
-def _step(adam: torch.optim.Optimizer, loss: torch.Tensor) -> None:
-    adam.zero_grad(set_to_none=True)
+def _step(adams: Sequence[torch.optim.Optimizer], loss: torch.Tensor) -> None:
+    for adam in adams:
+        adam.zero_grad(set_to_none=True)
     loss.backward()
-    adam.step()
+    for adam in adams:
+        adam.step()

@@ -9,6 +9,7 @@ import torch
 
 from benchmark.learning.gan import (
     Augmentation,
+    CodeReader,
     Discriminator,
     ImageGenerator,
     SpectralNorm,
@@ -27,7 +28,7 @@ def rng(seed=0):
 def networks(shape=(8, 8, 1), n_classes=3, seed=0):
     g = rng(seed)
     generator = build(lambda: ImageGenerator(shape, n_classes, 4, 6, 4, 8), g, "cpu")
-    discriminator = build(lambda: Discriminator(shape, n_classes, 4, 4, 8, 16), g, "cpu")
+    discriminator = build(lambda: Discriminator(shape, n_classes, 4, 8, 16), g, "cpu")
     return generator, discriminator
 
 
@@ -59,8 +60,9 @@ def test_generator_keeps_the_contract_at_every_size(shape):
     assert torch.equal(generator.synthesise(every), x)
     other = torch.cat((every[:, :-1], every[:, -1:] + 1), dim=1)
     assert not torch.allclose(generator.synthesise(other), x)
-    score, code = discriminator(generator.paint(w), labels)
-    assert score.shape == (5,) and code.shape == (5, 4)
+    assert discriminator(generator.paint(w), labels).shape == (5,)
+    reader = build(lambda: CodeReader(shape, 3, 4), rng(), "cpu")
+    assert reader(generator.paint(w), labels).shape == (5, 4)
 
 
 def test_pixels_are_in_the_order_height_width_channel():
@@ -110,11 +112,10 @@ def test_sets_see_the_spread_over_their_own_images_only():
     discriminator.eval()
     (x, y), (v, _) = images(6), images(6, seed=1)
     v = v * 0.1
-    both, codes = discriminator(torch.cat((x, v)), y[:6].repeat(2), sets=2)
+    both = discriminator(torch.cat((x, v)), y[:6].repeat(2), sets=2)
     first, second = discriminator(x, y[:6]), discriminator(v, y[:6])
-    assert torch.allclose(both, torch.cat((first[0], second[0])), atol=1e-6)
-    assert torch.allclose(codes, torch.cat((first[1], second[1])), atol=1e-5)
-    mixed, _ = discriminator(torch.cat((x, v)), y[:6].repeat(2))
+    assert torch.allclose(both, torch.cat((first, second)), atol=1e-6)
+    mixed = discriminator(torch.cat((x, v)), y[:6].repeat(2))
     assert not torch.allclose(both, mixed, atol=1e-4)
 
 
@@ -124,8 +125,8 @@ def test_the_spread_tells_a_collapsed_batch_from_a_diverse_one():
     discriminator.eval()
     x, _ = images(6)
     labels = torch.zeros(6, dtype=torch.int64)
-    among_others, _ = discriminator(x, labels)
-    among_copies, _ = discriminator(x[:1].expand(6, -1, -1, -1), labels)
+    among_others = discriminator(x, labels)
+    among_copies = discriminator(x[:1].expand(6, -1, -1, -1), labels)
     assert not torch.isclose(among_others[0], among_copies[0], atol=1e-4)
 
 
@@ -236,9 +237,9 @@ def test_two_blobs_are_learnt_and_the_classes_kept_apart():
     x[place == 1, :, 5:7] += 0.6
     g = rng(3)
     generator = build(lambda: ImageGenerator((8, 8, 1), 2, 4, 16, 8, 16), g, "cpu")
-    discriminator = build(lambda: Discriminator((8, 8, 1), 2, 4, 8, 16, 32), g, "cpu")
+    discriminator = build(lambda: Discriminator((8, 8, 1), 2, 8, 16, 32), g, "cpu")
     train_gan(
-        generator, discriminator, x, labels, steps=300, lr_generator=2e-3, recovery_weight=0.3,
+        generator, discriminator, x, labels, steps=300, lr_generator=2e-3,
         lr_discriminator=2e-3, batch_size=16, rng=g,
     )  # fmt: skip
     with torch.no_grad():
@@ -250,3 +251,38 @@ def test_two_blobs_are_learnt_and_the_classes_kept_apart():
     upper = made[:, 1:3].mean(dim=(1, 2)) > made[:, 5:7].mean(dim=(1, 2))
     for label in (0, 1):
         assert 0.15 < upper[labels == label].float().mean() < 0.85
+
+
+def bars(reader=None, weight=1.0, steps=150):
+    """Training on bars at a random height, where z has one number."""
+    n, g = 240, rng(3)
+    x = torch.full((n, 1, 8, 8), -0.7)
+    for i in range(n):
+        x[i, :, i % 6 : i % 6 + 2] = 0.7
+    labels = torch.arange(n) // 6 % 2
+    generator = build(lambda: ImageGenerator((8, 8, 1), 2, 1, 16, 8, 16), g, "cpu")
+    discriminator = build(lambda: Discriminator((8, 8, 1), 2, 8, 16, 32), g, "cpu")
+    summary = train_gan(
+        generator, discriminator, x, labels, steps=steps, lr_generator=2e-3,
+        lr_discriminator=2e-3, batch_size=16, reader=reader, recovery_weight=weight, rng=g,
+    )  # fmt: skip
+    return generator, summary
+
+
+def test_a_reader_learns_the_codes_and_has_the_generator_show_them():
+    """It reads fresh codes; a reader of weight 0 reads them less well, and leaves the generator as it is."""
+    found = {}
+    for weight in (0.0, 1.0):
+        reader = build(lambda: CodeReader((8, 8, 1), 2, 1), rng(4), "cpu")
+        generator, summary = bars(reader, weight)
+        z, labels = torch.randn(500, 1, generator=rng(5)), torch.arange(500) % 2
+        with torch.no_grad():
+            guess = reader(generator.paint(generator.map(z, labels)), labels)
+        found[weight] = (guess - z).square().mean().item(), summary.recovery_loss
+        if weight == 0:
+            alone, none = bars(None)
+            same = zip(alone.parameters(), generator.parameters(), strict=True)
+            assert all(torch.equal(a, b) for a, b in same)
+            assert none.recovery_loss is None
+    assert found[1.0][0] < 0.3 and found[1.0][0] < found[0.0][0]
+    assert found[1.0][1] == pytest.approx(found[1.0][0], abs=0.2)

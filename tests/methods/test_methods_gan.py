@@ -78,6 +78,16 @@ def test_releases_are_restored_bit_for_bit(fitted):
     assert torch.equal(release.weights.synthesise(w), restored.weights.synthesise(w))
 
 
+def test_the_reward_for_readable_codes_can_be_switched_off(fitted):
+    """On the digits the codes are read better than by a guess of their mean, whose error is 1."""
+    *_, release = fitted
+    assert release.notes["recovery_loss"] < 0.9
+    without = GAN(**TINY, recovery_weight=0).fit(pictures(), Context(seed=1))
+    rewarded = GAN(**TINY).fit(pictures(), Context(seed=1))
+    assert "recovery_loss" in rewarded.notes and "recovery_loss" not in without.notes
+    assert without.records != rewarded.records
+
+
 def test_sample_is_the_generator_rounded(fitted):
     *_, release = fitted
     labels = np.array([3, 0, 9])
