@@ -40,6 +40,9 @@ STACKED = ("nearest_distance", "local_neighbourhood", "log_density", "correlatio
 """The scores that ``stacked`` weighs; the last succeeds on averages only, and is no attack of its own here."""
 
 _COMPONENTS = 16
+_LEAST_TO_PLAY = (
+    6  # shadows, where each in turn plays the target: the others must be two with and two without
+)
 _MOST_FOR_BANDWIDTH = 1000
 
 
@@ -137,6 +140,14 @@ def score_matrix(
     return target, np.stack(rows)
 
 
+def _check_to_play(what: str, shadows: int) -> None:
+    if shadows < _LEAST_TO_PLAY:
+        raise ValueError(
+            f"{what} where each shadow in turn plays the target, and needs {_LEAST_TO_PLAY} shadows or more. "
+            f"Got {shadows}"
+        )
+
+
 def _require(view: View, auxiliary: Records, name: str) -> tuple[Records, Shadows]:
     """The release and its shadows."""
     assert view.records is not None  # granted, as info.needs asks for it
@@ -208,6 +219,12 @@ class LiRA(_OnScores):
     mode: membership.Mode = Field("online", description="whether shadows with the record count")
     estimates: membership.Estimates = Field("shrunk", description="of means and variances")
 
+    @model_validator(mode="after")
+    def _enough_to_play(self) -> LiRA:
+        if self.score == "stacked":
+            _check_to_play("score 'stacked' weighs scores", self.shadows)
+        return self
+
     def run(self, view: View, candidates: Records, auxiliary: Records, context: Context) -> Scores:
         """Score every candidate by its log likelihood ratio."""
         if self.score == "stacked":
@@ -264,6 +281,12 @@ class RMIA(_OnScores):
     )
 
     mode: membership.Mode = Field("online", description="whether shadows with the record count")
+
+    @model_validator(mode="after")
+    def _enough_to_play(self) -> RMIA:
+        if self.mode == "offline":
+            _check_to_play("mode 'offline' chooses its a", self.shadows)
+        return self
 
     def run(self, view: View, candidates: Records, auxiliary: Records, context: Context) -> Scores:
         """Score every candidate by the share that it dominates."""
@@ -388,6 +411,8 @@ class Downstream(Attack):
             raise ValueError(
                 f"statistic {self.statistic!r} needs 4 shadows or more. Got {self.shadows}"
             )
+        if self.statistic == "rmia" and self.mode == "offline":
+            _check_to_play("mode 'offline' chooses rmia's a", self.shadows)
         return self
 
     def run(self, view: View, candidates: Records, auxiliary: Records, context: Context) -> Scores:

@@ -278,7 +278,9 @@ def _attack_column(group: Group, column: Column, levels: list[str], info: dict) 
     ]
     void = group.void(column)
     why = (
-        "; ".join(control_text(c) for c in failed_controls(group, column.attack, info))
+        "; ".join(
+            control_text(c) for c in failed_controls(group, column.label or column.attack, info)
+        )
         if void
         else ""
     )
@@ -296,7 +298,7 @@ def _void_reasons(group: Group, column: Column) -> list[str]:
 
 
 def failed_controls(group: Group, attack: str, info: dict) -> list[dict]:
-    """The controls of an attack that failed here."""
+    """The controls that failed here of the attack with this label; its namesakes have their own."""
     return [
         c
         for c in info.get("controls", [])

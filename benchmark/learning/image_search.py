@@ -361,8 +361,9 @@ def nearest_ssim(
     rows = np.take_along_axis(np.concatenate(listed, axis=1), kept, axis=1)
     similar = np.empty(kept.shape)
     everyone = np.arange(len(queries))
+    turns = np.stack(flips)
     for rank in range(kept.shape[1]):
-        turned = np.stack(flips)[kept[:, rank] // k, everyone]
+        turned = turns[kept[:, rank] // k, everyone]
         similar[:, rank] = ssim(turned, gallery[rows[:, rank]])
     best = similar.argmax(axis=1)
     return np.maximum(1 - similar[everyone, best], 0.0), rows[everyone, best].astype(np.int64)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -17,10 +17,13 @@ from benchmark.contracts import (
     UtilityInfo,
 )
 from benchmark.learning.repeats import duplicates
-from benchmark.statistics import proportion
+from benchmark.statistics import Estimate, tpr_at_fpr
 from benchmark.utility.comparison import cluster_mean, members_of, normal_limits, under_clean
 
-__all__ = ["IdentityExposure"]
+__all__ = ["IdentityExposure", "recognised"]
+
+BEYOND = 0.05
+"""Share of fresh people who count as recognised by definition."""
 
 
 class IdentityExposure(Utility):
@@ -33,17 +36,18 @@ class IdentityExposure(Utility):
     - ``identity_probability``: the largest probability of any identity, mean over released records;
     - ``identity_probability_real``: the same over fresh real records (the test set): what a network is sure of without
       reason;
-    - ``recognised``: share of distinct released pictures with a larger probability than 95 % of the fresh ones. 0.05
-      for fresh records, 1 for copies of members.
+    - ``recognised``: share of distinct released pictures with a larger probability than 95 % of fresh people's. 0.05
+      for fresh records, 1 for copies of members. Left out where the test set has fewer than 20 identities.
 
     A network is one attacker of many: no privacy score. Identical released records count as one observation in the
-    intervals, and so do test records of one identity; records of one path are taken as independent, since a release
-    does not say which they are.
+    intervals, and so do test records of one identity, of which ``recognised`` takes the first. Its interval pays for
+    the threshold, which is measured too. Records of one path are taken as independent, since a release does not say
+    which they are.
     """
 
     info: ClassVar[UtilityInfo] = UtilityInfo(
         name="identity_exposure",
-        version="2",
+        version="3",
         summary="Proxy: how surely a held-out identity network names members in released pictures.",
         citation="after Pennisi et al. 2023, arXiv 2307.02984",
         kinds=frozenset({"image"}),
@@ -95,10 +99,7 @@ class IdentityExposure(Utility):
             for records in (release, test["clean"])
         )
         copies = duplicates(release.flat())
-        first = np.unique(copies, return_index=True)[1]
-        sure = released[first] > np.quantile(fresh, 0.95)
-        share = proportion(int(sure.sum()), len(sure), 0.95)
-        figures = {
+        figures: dict[str, Any] = {
             "identity_probability": normal_limits(
                 *cluster_mean(released, copies),
                 "normal, identical records as one",
@@ -111,6 +112,26 @@ class IdentityExposure(Utility):
                 least=0.0,
                 most=1.0,
             ),
-            "recognised": (share.value, share.low, share.high, share.method),
         }
+        found = recognised(
+            released[_first_of(copies)], fresh[_first_of(number_identities(test["clean"]))]
+        )
+        if found.resolved:
+            figures["recognised"] = (found.value, found.low, found.high, found.method)
         return under_clean(figures, test)
+
+
+def recognised(released: np.ndarray, fresh: np.ndarray) -> Estimate:
+    """Share of ``released (n,)`` sureness above that of all but :data:`BEYOND` of ``fresh (m,)`` people, with a 95 %
+    interval.
+
+    A true-positive rate at a false-positive rate, and so its interval pays for a threshold that was found on ``fresh``.
+    Unresolved for m < 20.
+    """
+    sure = np.concatenate([released, fresh])
+    return tpr_at_fpr(sure, np.arange(len(sure)) < len(released), BEYOND, 0.95)
+
+
+def _first_of(groups: np.ndarray) -> np.ndarray:
+    """Row of the first record of each group."""
+    return np.unique(groups, return_index=True)[1]

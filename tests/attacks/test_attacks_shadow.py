@@ -230,3 +230,16 @@ def test_the_residual_score_of_shadows_is_that_of_the_attack(digits, play):
     expected = game.attack(ResidualCorrelation(), game.members).values
     found = residual_cosine(game.candidates, game.auxiliary)(game.members)
     np.testing.assert_allclose(found, expected, atol=1e-9)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        lambda: LiRA(score="stacked", shadows=4),
+        lambda: RMIA(mode="offline", shadows=4),
+        lambda: Downstream(statistic="rmia", mode="offline", shadows=4),
+    ],
+)
+def test_where_shadows_play_the_target_six_are_needed(wrong):
+    with pytest.raises(ValueError, match="needs 6 shadows or more. Got 4"):
+        wrong()

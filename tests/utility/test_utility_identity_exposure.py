@@ -5,7 +5,8 @@ import pytest
 
 from benchmark.contracts import Context, LeakboardError, NotApplicable
 from benchmark.datasets.phantom import Phantom
-from benchmark.utility.identity_exposure import IdentityExposure
+from benchmark.statistics import clopper_pearson
+from benchmark.utility.identity_exposure import IdentityExposure, recognised
 
 
 @pytest.fixture(scope="module")
@@ -38,6 +39,27 @@ def test_members_are_recognised_and_fresh_people_are_not(people):
     )
     # The network does not depend on the release.
     assert copies["identity_probability_real"] == others["identity_probability_real"]
+
+
+def test_the_interval_of_the_recognised_pays_for_the_threshold():
+    """Fresh pictures are recognised at 0.05: 95 % intervals say so, those with the threshold as given do not."""
+    rng = np.random.default_rng(0)
+    covered = np.zeros(2)
+    n = 1000
+    for _ in range(n):
+        released, fresh = rng.random(300), rng.random(100)
+        figure = recognised(released, fresh)
+        given = clopper_pearson(round(figure.value * 300), 300, 0.95)
+        for i, (low, high) in enumerate(((figure.low, figure.high), given)):
+            covered[i] += low <= 0.05 <= high
+    assert covered[0] / n > 0.95 - 3 * np.sqrt(0.05 * 0.95 / n)
+    assert covered[1] / n < 0.8
+
+
+def test_the_recognised_by_hand():
+    fresh = np.arange(20.0)  # the 95 % quantile lies below 19
+    assert recognised(np.array([18.0, 18.5, 19.0, 30.0]), fresh).value == 0.75
+    assert not recognised(np.array([1.0]), fresh[:19]).resolved
 
 
 def test_without_members_or_with_one_identity_the_reason_is_given(people):
