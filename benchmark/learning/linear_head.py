@@ -4,8 +4,8 @@ Cross-entropy, Adam 1e-3, batches of 128, at most 100 epochs, early stopping on 
 validation features (patience 5), features z-scored on the training release (Di Salvo et al., BMVC
 2024, arXiv 2408.00639).
 
-Scaling by the release has a weak spot: a feature that is all but constant there, but not among real records, is blown up
-and decides alone. ``reach`` cuts the standardised features.
+Scaling by the release has a weak spot: a feature that is all but constant there, but not among real records, is blown
+up and decides alone. ``reach`` cuts the standardised features.
 """
 
 from __future__ import annotations

@@ -241,5 +241,5 @@ def test_the_residual_score_of_shadows_is_that_of_the_attack(digits, play):
     ],
 )
 def test_where_shadows_play_the_target_six_are_needed(wrong):
-    with pytest.raises(ValueError, match="needs 6 shadows or more. Got 4"):
+    with pytest.raises(ValueError, match="needs 6 shadows or more"):
         wrong()
