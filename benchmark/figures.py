@@ -52,6 +52,7 @@ __all__ = [
     "control_figure",
     "exact",
     "load_robustness",
+    "load_test_groups",
     "load_trial",
     "load_utility",
     "mean_over_seeds",
@@ -370,13 +371,16 @@ def _on_grid(band: RocBand, grid: np.ndarray) -> np.ndarray:
 
 
 def prediction_figures(
-    probabilities: np.ndarray, labels: np.ndarray, confidence: float
+    probabilities: np.ndarray,
+    labels: np.ndarray,
+    confidence: float,
+    groups: np.ndarray | None = None,
 ) -> dict[str, Estimate]:
-    """Figures of predictions ``(n, c)`` against labels ``(n,)``, by metric."""
+    """Figures of predictions ``(n, c)`` against labels ``(n,)``, by metric; ``groups (n,)`` are identities."""
     return {
-        "accuracy": accuracy(probabilities, labels, confidence),
-        "balanced_accuracy": balanced_accuracy(probabilities, labels, confidence),
-        "macro_auroc": macro_auroc(probabilities, labels, confidence),
+        "accuracy": accuracy(probabilities, labels, confidence, groups),
+        "balanced_accuracy": balanced_accuracy(probabilities, labels, confidence, groups),
+        "macro_auroc": macro_auroc(probabilities, labels, confidence, groups),
         "expected_calibration_error": expected_calibration_error(probabilities, labels),
     }
 
@@ -390,8 +394,30 @@ def _stored_figure(stored: float | list[Any], confidence: float) -> Estimate:
     return Estimate(value, value - scale * (value - low), value + scale * (high - value), method)
 
 
-def load_utility(store: Store, cell: Cell, confidence: float) -> dict[str, Mapping[str, Estimate]]:
-    """Figures of a finished utility cell: condition (``clean`` or a node's key) → metric → estimate."""
+def load_test_groups(store: Store, cell: Cell, source: str) -> np.ndarray | None:
+    """Identities of the test records of a utility cell ``(n,) int64``; None where the dataset has none.
+
+    Parameters
+    ----------
+    store : Store
+    cell : Cell
+        Of kind ``utility``.
+    source : str
+        Key of the node with the records that the game drew from.
+    """
+    game = store.read(cell.game)
+    official = game is not None and game.values["test_is_official"]
+    groups = store.arrays(source, "test" if official else "pool").get("groups")
+    return None if groups is None else groups[store.arrays(cell.game, "public")["test"]]
+
+
+def load_utility(
+    store: Store, cell: Cell, confidence: float, groups: np.ndarray | None = None
+) -> dict[str, Mapping[str, Estimate]]:
+    """Figures of a finished utility cell: condition (``clean`` or a node's key) → metric → estimate.
+
+    ``groups`` are the test records' identities, as :func:`load_test_groups` gives them.
+    """
     record = store.read(cell.key)
     if record is None:
         raise LeakboardError(f"node {cell.key} has no record. Run the suite again to make it.")
@@ -402,13 +428,17 @@ def load_utility(store: Store, cell: Cell, confidence: float) -> dict[str, Mappi
         condition = name.removesuffix(".npz")
         arrays = store.arrays(cell.key, condition)
         figures[condition] = prediction_figures(
-            arrays["probabilities"], arrays["labels"], confidence
+            arrays["probabilities"], arrays["labels"], confidence, groups
         )
     return figures
 
 
-def load_robustness(store: Store, cell: Cell, confidence: float) -> dict[str, dict[str, Estimate]]:
+def load_robustness(
+    store: Store, cell: Cell, confidence: float, groups: np.ndarray | None = None
+) -> dict[str, dict[str, Estimate]]:
     """Errors of a finished utility cell under perturbation; empty where it makes no predictions.
+
+    ``groups`` as in :func:`load_utility`.
 
     Returns
     -------
@@ -422,18 +452,17 @@ def load_robustness(store: Store, cell: Cell, confidence: float) -> dict[str, di
         return {}
     clean = store.arrays(cell.key, "clean")
     labels = clean["labels"]
-    found = {
-        "": {
-            "balanced_error": mean_balanced_error(
-                [clean["probabilities"]], labels, None, confidence
-            )
-        }
-    }
+
+    def error(conditions: list[np.ndarray], kinds: list[str] | None = None) -> Estimate:
+        estimate: Estimate = mean_balanced_error(conditions, labels, kinds, confidence, groups)
+        return estimate
+
+    found = {"": {"balanced_error": error([clean["probabilities"]])}}
     shown = [store.arrays(cell.key, key)["probabilities"] for key in cell.conditions]
     names = [label for label, _ in cell.conditions.values()]
     if shown:
-        found[""]["mean_balanced_error"] = mean_balanced_error(shown, labels, names, confidence)
+        found[""]["mean_balanced_error"] = error(shown, names)
     for name in dict.fromkeys(names):
         own = [p for p, n in zip(shown, names, strict=True) if n == name]
-        found[name] = {"mean_balanced_error": mean_balanced_error(own, labels, None, confidence)}
+        found[name] = {"mean_balanced_error": error(own)}
     return found

@@ -31,6 +31,7 @@ from benchmark.figures import (
     Trial,
     exact,
     load_robustness,
+    load_test_groups,
     load_trial,
     load_utility,
     mean_over_seeds,
@@ -233,6 +234,7 @@ class _Collector:
     exposures: list[dict[str, Any]] = field(default_factory=list)
     pairs: list[pd.DataFrame] = field(default_factory=list)
     voided: list[str] = field(default_factory=list)
+    test_groups: dict[str, np.ndarray | None] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.loader = UnitLoader(self.store)
@@ -642,11 +644,21 @@ class _Collector:
         if cell_status(self.plan, self.records, cell)[0] != "ok":
             return {}
         names = {"clean": ("", 0), **cell.conditions}
-        found = load_utility(self.store, cell, self.confidence)
+        groups = self._test_groups(cell)
+        found = load_utility(self.store, cell, self.confidence, groups)
         figures = {names[condition]: dict(f) for condition, f in found.items()}
-        for name, errors in load_robustness(self.store, cell, self.confidence).items():
+        for name, errors in load_robustness(self.store, cell, self.confidence, groups).items():
             figures.setdefault((name, 0), {}).update(errors)
         return figures
+
+    def _test_groups(self, cell: Cell) -> np.ndarray | None:
+        """Identities of the cell's test records, each game's read once; None where there are none."""
+        if not self._about(cell.dataset)[1]:
+            return None
+        if cell.game not in self.test_groups:
+            source = self.plan.nodes[cell.key].needs[0]
+            self.test_groups[cell.game] = load_test_groups(self.store, cell, source)
+        return self.test_groups[cell.game]
 
     def _utility_rows(
         self,

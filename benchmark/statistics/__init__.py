@@ -82,6 +82,7 @@ from benchmark.statistics.subgroups import (
 from benchmark.statistics.utility import (
     accuracy,
     balanced_accuracy,
+    cluster_effect,
     expected_calibration_error,
     macro_auroc,
     mean_balanced_error,
@@ -108,6 +109,7 @@ __all__ = [
     "bootstrap_auc",
     "by_group",
     "clopper_pearson",
+    "cluster_effect",
     "clustered_proportion",
     "delong_variance",
     "design_effect",

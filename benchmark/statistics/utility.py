@@ -1,10 +1,14 @@
-"""Classification utility: what a classifier trained on a release does on real test data."""
+"""Classification utility: what a classifier trained on a release does on real test data.
+
+Records of one identity (the visits of a patient) are not independent: where ``groups`` names the identities, the
+distances from a figure to its limits are multiplied by the root of :func:`cluster_effect`.
+"""
 
 import numpy as np
 from scipy.special import expit, logit, ndtri
 
 from benchmark.statistics.estimate import Estimate, check_count, check_probability, unresolved
-from benchmark.statistics.intervals import proportion, wilson
+from benchmark.statistics.intervals import design_effect, proportion, wilson
 from benchmark.statistics.membership import (
     FEW_INVERSIONS,
     auc,
@@ -44,7 +48,63 @@ def _left_out(labels, n_classes):
     return present, counts, reason
 
 
-def accuracy(probabilities, labels, confidence=0.95):
+def cluster_effect(influence, groups):
+    """By how much records of one group inflate the variance of a figure, at least 1.
+
+    The variance that sums the records' influences within groups first, over that of independent records. Where no
+    record has any influence (all are classified right) groups are taken to be alike throughout.
+
+    Parameters
+    ----------
+    influence : ndarray of shape (n,)
+        What each record adds to the figure, about its mean.
+    groups : array-like of int, shape (n,), or None
+        1 without groups, or where each is of one record.
+
+    References
+    ----------
+    Liang and Zeger (1986), Biometrika 73:13, for the variance; Kish (1965), Survey Sampling, for the ratio.
+
+    Examples
+    --------
+    >>> cluster_effect(np.array([1.0, 1.0, -1.0, -1.0]), [0, 0, 1, 1])
+    4.0
+    """
+    if groups is None:
+        return 1.0
+    groups = np.asarray(groups)
+    if groups.shape != influence.shape:
+        raise ValueError(
+            f"groups must have one identity for each of {len(influence)} records. Got shape {groups.shape}."
+        )
+    _, which, sizes = np.unique(groups, return_inverse=True, return_counts=True)
+    if (sizes == 1).all():
+        return 1.0
+    alone = np.square(influence).sum()
+    if alone == 0 or sizes.size == 1:
+        return design_effect(sizes)
+    sums = np.bincount(which.ravel(), influence)
+    return max(1.0, float(sizes.size / (sizes.size - 1) * np.square(sums).sum() / alone))
+
+
+def _widened(figure, effect):
+    """The figure in [0, 1] with its limits moved away by the root of a design effect."""
+    if effect == 1 or not figure.resolved:
+        return figure
+    low = max(0.0, figure.value - np.sqrt(effect) * (figure.value - figure.low))
+    high = min(1.0, figure.value + np.sqrt(effect) * (figure.high - figure.value))
+    method = f"{figure.method}, widened for records of one identity"
+    return Estimate(figure.value, float(low), float(high), method, figure.reason)
+
+
+def _about_class_means(values, labels):
+    """Influence of each record on the mean over classes of the classes' mean ``values``, up to a factor."""
+    counts = np.bincount(labels)
+    means = np.bincount(labels, values) / np.maximum(counts, 1)
+    return (values - means[labels]) / counts[labels]
+
+
+def accuracy(probabilities, labels, confidence=0.95, groups=None):
     """Share of records whose most probable class is the right one.
 
     Parameters
@@ -54,6 +114,8 @@ def accuracy(probabilities, labels, confidence=0.95):
     labels : array-like of int, shape (n,)
         In 0..c-1.
     confidence : float in (0, 1), default=0.95
+    groups : array-like of int, shape (n,), optional
+        Identity of each record: see :func:`cluster_effect`.
 
     Returns
     -------
@@ -61,11 +123,14 @@ def accuracy(probabilities, labels, confidence=0.95):
         With the Clopper-Pearson interval.
     """
     probabilities, labels = _check_predictions(probabilities, labels)
-    right = int((probabilities.argmax(axis=1) == labels).sum()) if labels.size else 0
-    return proportion(right, labels.size, confidence)
+    if not labels.size:
+        return proportion(0, 0, confidence)
+    right = probabilities.argmax(axis=1) == labels
+    figure = proportion(int(right.sum()), labels.size, confidence)
+    return _widened(figure, cluster_effect(right - right.mean(), groups))
 
 
-def balanced_accuracy(probabilities, labels, confidence=0.95):
+def balanced_accuracy(probabilities, labels, confidence=0.95, groups=None):
     """Mean over classes of the share of the class's records that is classified right.
 
     Classes are independent samples, so the distances to their Wilson limits add up in squares
@@ -76,6 +141,8 @@ def balanced_accuracy(probabilities, labels, confidence=0.95):
     probabilities : array-like of shape (n, c)
     labels : array-like of int, shape (n,)
     confidence : float in (0, 1), default=0.95
+    groups : array-like of int, shape (n,), optional
+        Identity of each record: see :func:`cluster_effect`.
 
     Returns
     -------
@@ -92,18 +159,22 @@ def balanced_accuracy(probabilities, labels, confidence=0.95):
     if not labels.size:
         return unresolved(method, "not resolvable: needs at least 1 record, got 0")
     present, counts, reason = _left_out(labels, probabilities.shape[1])
-    right = np.bincount(labels[probabilities.argmax(axis=1) == labels], minlength=present[-1] + 1)
-    recalls = right[present] / counts
-    low, high = wilson(right[present], counts, confidence)
-    value = recalls.mean()
-    down = np.sqrt(((recalls - low) ** 2).sum()) / present.size
-    up = np.sqrt(((high - recalls) ** 2).sum()) / present.size
-    return Estimate(
-        float(value), float(max(value - down, 0.0)), float(min(value + up, 1.0)), method, reason
-    )
+    hit = probabilities.argmax(axis=1) == labels
+    right = np.bincount(labels[hit], minlength=present[-1] + 1)
+    figure = _mean_of_classes(right[present] / counts, *wilson(right[present], counts, confidence))
+    effect = cluster_effect(_about_class_means(hit, labels), groups)
+    return _widened(Estimate(*figure, method, reason), effect)
 
 
-def mean_balanced_error(conditions, labels, corruptions=None, confidence=0.95):
+def _mean_of_classes(values, low, high):
+    """Mean of the classes' values, and its limits: distances to the classes' limits, added in squares."""
+    value = values.mean()
+    down = np.sqrt(((values - low) ** 2).sum()) / values.size
+    up = np.sqrt(((high - values) ** 2).sum()) / values.size
+    return float(value), float(max(value - down, 0.0)), float(min(value + up, 1.0))
+
+
+def mean_balanced_error(conditions, labels, corruptions=None, confidence=0.95, groups=None):
     """Balanced error on perturbed records, averaged over severities, then over corruptions.
 
     Balanced error is one minus the balanced accuracy. All conditions show the same records, so a
@@ -121,6 +192,8 @@ def mean_balanced_error(conditions, labels, corruptions=None, confidence=0.95):
     corruptions : sequence of hashable, optional
         The corruption that each condition is a severity of; by default all are of one.
     confidence : float in (0, 1), default=0.95
+    groups : array-like of int, shape (n,), optional
+        Identity of each record: see :func:`cluster_effect`.
 
     Returns
     -------
@@ -161,16 +234,12 @@ def mean_balanced_error(conditions, labels, corruptions=None, confidence=0.95):
     sizes = counts.astype(np.float64)
     inside = (spread > 0) & (means > 0) & (means < 1)
     sizes[inside] *= np.maximum(means * (1 - means), spread)[inside] / spread[inside]
-    low, high = wilson(means * sizes, sizes, confidence)
-    value = means.mean()
-    down = np.sqrt(((means - low) ** 2).sum()) / present.size
-    up = np.sqrt(((high - means) ** 2).sum()) / present.size
-    return Estimate(
-        float(value), float(max(value - down, 0.0)), float(min(value + up, 1.0)), method, reason
-    )
+    figure = _mean_of_classes(means, *wilson(means * sizes, sizes, confidence))
+    effect = cluster_effect(_about_class_means(wrong, labels), groups)
+    return _widened(Estimate(*figure, method, reason), effect)
 
 
-def macro_auroc(probabilities, labels, confidence=0.95):
+def macro_auroc(probabilities, labels, confidence=0.95, groups=None):
     """Mean over classes of the one-against-rest AUC.
 
     The classes' AUCs are computed on the same records and so are correlated; the variance of their
@@ -184,6 +253,8 @@ def macro_auroc(probabilities, labels, confidence=0.95):
         The column of a class ranks the records by how much they look like it.
     labels : array-like of int, shape (n,)
     confidence : float in (0, 1), default=0.95
+    groups : array-like of int, shape (n,), optional
+        Identity of each record: see :func:`cluster_effect`.
 
     Returns
     -------
@@ -205,7 +276,8 @@ def macro_auroc(probabilities, labels, confidence=0.95):
         )
     kinds = labels[:, None] == present
     values = np.array([auc(probabilities[:, c], k) for c, k in zip(present, kinds.T, strict=True)])
-    value, variance = values.mean(), _macro_variance(probabilities, kinds, present, values)
+    influence = _macro_influence(probabilities, kinds, present, values)
+    value, variance = values.mean(), _macro_variance(influence, kinds)
     sizes = zip(values, counts, labels.size - counts, strict=True)
     wide = np.mean([newcombe_auc_limits(*each, confidence) for each in sizes], axis=0)
     half = 0.0
@@ -218,7 +290,8 @@ def macro_auroc(probabilities, labels, confidence=0.95):
         low = min(expit(logit(value) - half), wide[0]) if usable else wide[0]
         high = max(expit(logit(value) + half), wide[1]) if usable else wide[1]
         method = "DeLong (logit) or mean of Newcombe limits, the wider"
-    return Estimate(float(value), float(low), float(high), f"{method}, one against rest", reason)
+    figure = Estimate(float(value), float(low), float(high), f"{method}, one against rest", reason)
+    return _widened(figure, cluster_effect(influence, groups))
 
 
 def expected_calibration_error(probabilities, labels, bins=15):
@@ -269,16 +342,20 @@ def expected_calibration_error(probabilities, labels, bins=15):
     return Estimate(float(np.abs(gaps).sum() / labels.size), np.nan, np.nan, method)
 
 
-def _macro_variance(probabilities, kinds, present, values):
-    """Variance of the mean AUC from the sum of the classes' placements, given the class sizes."""
-    n = kinds.shape[0]
-    influence = np.zeros(n)
+def _macro_influence(probabilities, kinds, present, values):
+    """Influence of each record on the sum of the classes' AUCs, from its placements; ``(n,)``."""
+    influence = np.zeros(kinds.shape[0])
     for column, kind, value in zip(present, kinds.T, values, strict=True):
         inside, outside = placements(probabilities[:, column], kind)
         influence[kind] += (inside - value) / kind.sum()
         influence[~kind] += (outside - value) / (~kind).sum()
+    return influence
+
+
+def _macro_variance(influence, kinds):
+    """Variance of the mean AUC from the records' influence, given the class sizes."""
     total = 0.0
     for kind in kinds.T:  # the class sizes are given: only the spread within a class counts
         if kind.sum() > 1:
             total += kind.sum() * np.var(influence[kind], ddof=1)
-    return total / present.size**2
+    return total / kinds.shape[1] ** 2

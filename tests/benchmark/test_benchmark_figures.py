@@ -9,6 +9,9 @@ from benchmark.figures import (
     GDP_DELTA,
     Trial,
     _stored_figure,
+    load_robustness,
+    load_test_groups,
+    load_utility,
     mean_over_seeds,
     mean_roc_band,
     prediction_figures,
@@ -16,6 +19,7 @@ from benchmark.figures import (
     trial_figures,
     trials_figure,
 )
+from benchmark.plan import Cell
 from benchmark.statistics import (
     Estimate,
     auc_interval,
@@ -166,3 +170,42 @@ def test_a_utilitys_own_interval_is_rescaled_to_the_confidence_asked_for():
     assert (figure.low, figure.high) == pytest.approx((0.5 - 0.1 * 1.644854, 0.5 + 0.2 * 1.644854))
     assert _stored_figure(stored, 0.95).low == pytest.approx(stored[1])
     assert np.isnan(_stored_figure(0.5, 0.9).low)
+
+
+class Patients:
+    """A store of one utility's predictions, with the identities of what the game drew from."""
+
+    def __init__(self, groups, official):
+        self.official = official
+        said = np.array([[0.3, 0.7], [0.8, 0.2], [0.1, 0.9], [0.4, 0.6]])
+        self.held = {
+            ("source", "test" if official else "pool"): {}
+            if groups is None
+            else {"groups": groups},
+            ("game", "public"): {"test": np.array([3, 1, 0, 2])},
+            ("utility", "clean"): {"probabilities": said, "labels": np.array([0, 0, 1, 0])},
+        }
+
+    def read(self, key):
+        values = {"test_is_official": self.official, "figures": {}}
+        return type("Record", (), {"artifacts": {"clean.npz": ""}, "values": values})
+
+    def arrays(self, key, name):
+        return self.held[key, name]
+
+
+@pytest.mark.parametrize("official", [True, False])
+def test_identities_of_test_records_are_those_of_the_rows_drawn_and_widen_intervals(official):
+    cell = Cell(kind="utility", dataset="d", features="f", seed=0, game="game", key="utility")
+    store = Patients(np.array([5, 5, 8, 8]), official)
+    groups = load_test_groups(store, cell, "source")
+    assert groups.tolist() == [8, 5, 5, 8]
+    alone = load_utility(store, cell, 0.95)["clean"]["accuracy"]
+    found = load_utility(store, cell, 0.95, groups)["clean"]["accuracy"]
+    # Both visits of the one are wrong, both of the other right: the limits are twice as far away.
+    assert found.value == alone.value == 0.5
+    assert 0 < alone.low < alone.high < 1
+    assert (found.low, found.high) == (0.0, 1.0)
+    wider = load_robustness(store, cell, 0.95, groups)[""]["balanced_error"]
+    assert wider.high > load_robustness(store, cell, 0.95)[""]["balanced_error"].high
+    assert load_test_groups(Patients(None, official), cell, "source") is None

@@ -8,6 +8,8 @@ from benchmark.statistics import (
     auc_interval,
     balanced_accuracy,
     clopper_pearson,
+    cluster_effect,
+    design_effect,
     expected_calibration_error,
     macro_auroc,
     mean_balanced_error,
@@ -216,3 +218,69 @@ def test_what_cannot_be_averaged_is_refused():
     with pytest.raises(ValueError, match="at least one array"):
         mean_balanced_error([], labels)
     assert not mean_balanced_error([np.empty((0, 2))], np.empty(0, dtype=int)).resolved
+
+
+def visits(seed, patients=80, each=3, classes=3):
+    """Records of patients: a patient's class, and how hard a patient is, are the same at every visit."""
+    rng = np.random.default_rng(seed)
+    groups = np.repeat(np.arange(patients), each)
+    labels = rng.integers(0, classes, patients)[groups]
+    hard = rng.normal(size=(patients, classes))[groups]
+    logits = hard + 0.5 * rng.normal(size=hard.shape) + 1.5 * np.eye(classes)[labels]
+    weights = np.exp(logits)
+    return weights / weights.sum(axis=1, keepdims=True), labels, groups
+
+
+def error(probabilities, labels, confidence=0.95, groups=None):
+    return mean_balanced_error([probabilities], labels, None, confidence, groups)
+
+
+@pytest.mark.parametrize("metric", [accuracy, balanced_accuracy, macro_auroc, error])
+def test_intervals_cover_where_records_come_in_identities(metric):
+    """With identities 95 % intervals hold; with visits taken for independent records they hold far less often."""
+    theory = metric(*visits(99, 30_000)[:2]).value
+    held = np.zeros(2)
+    n = 400
+    for seed in range(n):
+        probabilities, labels, groups = visits(seed)
+        for i, known in enumerate((groups, None)):
+            estimate = metric(probabilities, labels, groups=known)
+            held[i] += estimate.low <= theory <= estimate.high
+    assert held[0] / n > 0.95 - 3 * np.sqrt(0.05 * 0.95 / n)
+    assert held[1] / n < 0.9
+
+
+def test_cluster_effect_by_hand():
+    """Sums 2, −1 and −1 against four ones: 3/2 · (4 + 1 + 1) / 4."""
+    influence = np.array([1.0, 1.0, -1.0, -1.0])
+    assert cluster_effect(influence, [7, 7, 3, 5]) == pytest.approx(2.25)
+    assert cluster_effect(influence, [1, 2, 3, 4]) == cluster_effect(influence, None) == 1
+    # Visits that make up for each other are not rewarded.
+    assert cluster_effect(influence, [0, 1, 0, 1]) == 1
+    # All right: nothing is seen of how alike they are.
+    assert cluster_effect(np.zeros(4), [0, 0, 1, 2]) == design_effect([2, 1, 1])
+    with pytest.raises(ValueError, match="one identity for each of 4"):
+        cluster_effect(influence, [0, 1])
+
+
+@pytest.mark.parametrize("metric", [accuracy, balanced_accuracy, macro_auroc, error])
+def test_identities_of_one_record_change_nothing(metric):
+    probabilities, labels = predictions(3)
+    assert metric(probabilities, labels, groups=np.arange(len(labels))) == metric(
+        probabilities, labels
+    )
+
+
+def test_every_record_twice_adds_no_certainty():
+    probabilities, labels = predictions(5)
+    groups = np.arange(len(labels))
+    once = macro_auroc(probabilities, labels)
+    twice = macro_auroc(*(np.concatenate([x, x]) for x in (probabilities, labels)))
+    known = macro_auroc(
+        *(np.concatenate([x, x]) for x in (probabilities, labels)),
+        groups=np.concatenate([groups, groups]),
+    )
+    assert twice.high - twice.low < 0.75 * (once.high - once.low)
+    assert (known.value, known.low, known.high) == pytest.approx(
+        (once.value, once.low, once.high), abs=2e-3
+    )
