@@ -22,7 +22,7 @@ from benchmark.contracts import (
 if TYPE_CHECKING:
     from benchmark.learning.identity import Namer
 
-__all__ = ["IdentityReidentification", "most_similar"]
+__all__ = ["IdentityReidentification", "most_similar", "named_in"]
 
 
 class IdentityReidentification(Attack):
@@ -35,8 +35,9 @@ class IdentityReidentification(Attack):
     similarity is the cosine between what its last layer sees of both pictures: it knows how people differ and has never
     seen these.
 
-    - ``answer="scores"``: a candidate's score is its largest similarity to any released picture. Members are found in
-      what was made of them, others are not.
+    - ``answer="scores"``: a candidate's score is its largest similarity to any released picture. A candidate is also
+      flagged where it is the one most similar to some released picture, which is the name that the attacker would give
+      that picture: of fresh people's pictures as many non-members are named as members.
     - ``answer="links"``: a candidate is linked to the released picture of the largest similarity, ties at random. The
       referee counts the links that hit, where a release keeps a correspondence to link to; releases in which k
       identities share equal pictures bound that by 1/k.
@@ -49,7 +50,7 @@ class IdentityReidentification(Attack):
 
     info: ClassVar[AttackInfo] = AttackInfo(
         name="identity_reidentification",
-        version="1",
+        version="2",
         summary="An identity network of the attacker's own names people in released pictures.",
         citation="after Packhäuser et al. (2022), Scientific Reports 12",
         kinds=frozenset({"image"}),
@@ -96,7 +97,7 @@ class IdentityReidentification(Attack):
         else:
             similarity = self._matched(images, candidates, auxiliary, context)
         if self.answer == "scores":
-            return Scores(values=similarity.max(axis=1))
+            return Scores(values=similarity.max(axis=1), decisions=named_in(similarity))
         rng = context.rng("ties")
         return Links(released=most_similar(similarity, which.reshape(-1), rng))
 
@@ -139,6 +140,18 @@ class IdentityReidentification(Attack):
             device=context.device,
             progress=context.progress,
         )
+
+
+def named_in(similarity: np.ndarray) -> np.ndarray:
+    """Which candidates are the most similar to some picture, ``(m,) bool``; equals are named together.
+
+    Parameters
+    ----------
+    similarity : ndarray of shape (m, n)
+        Of candidates to pictures.
+    """
+    named: np.ndarray = (similarity == similarity.max(axis=0)).any(axis=1)
+    return named
 
 
 def most_similar(

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy.stats import binom, chisquare
 
-from attacks.identity import IdentityReidentification, most_similar
+from attacks.identity import IdentityReidentification, most_similar, named_in
 from benchmark.contracts import Access, Context, NotApplicable, Records, View
 from benchmark.datasets.phantom import Phantom
 from benchmark.game import link_outcomes
@@ -40,6 +40,7 @@ def test_patients_who_were_released_are_found_and_linked(people, training):
         IdentityReidentification(training=training, epochs=15), members, candidates, auxiliary
     )
     assert (scores.values[coins][:, None] > scores.values[~coins]).mean() >= 0.97
+    assert scores.decisions[coins].mean() >= 0.9 and scores.decisions[~coins].mean() <= 0.1
     links = answer(
         IdentityReidentification(training=training, epochs=15, answer="links"),
         members,
@@ -119,6 +120,12 @@ def test_the_most_similar_row_by_hand():
     similarity = np.array([[0.1, 0.7], [0.9, -1.0]])
     rows = most_similar(similarity, np.array([1, 0]), np.random.default_rng(0))
     np.testing.assert_array_equal(rows, [0, 1])
+
+
+def test_who_is_named_by_hand():
+    similarity = np.array([[0.9, 0.1, 0.5], [0.2, 0.4, 0.5], [0.8, 0.3, 0.1]])
+    assert named_in(similarity).tolist() == [True, True, False]
+    assert named_in(similarity[:, 1:2]).tolist() == [False, True, False]
 
 
 def test_a_single_identity_is_not_applicable():
