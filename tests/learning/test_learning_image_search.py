@@ -128,6 +128,11 @@ def test_blank_pictures_are_like_each_other_alone():
     np.testing.assert_array_equal(rows, [3, 0, 1, 2])
     np.testing.assert_array_equal(distances, 0)
     assert nearest_aligned(blank, others)[0][0] == pytest.approx(np.sqrt(2))
+    # Fewer than a grey level of deviation is rounding: one pixel of 256 that is off by one.
+    grainy = blank.copy()
+    grainy[0, 3, 5] += 1
+    distances, rows = nearest_aligned(grainy, np.concatenate([others, blank]))
+    assert (float(distances[0]), int(rows[0])) == (0.0, len(others))
 
 
 def test_large_pictures_are_reduced_and_their_copies_found():

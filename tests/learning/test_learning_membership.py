@@ -310,3 +310,13 @@ def test_what_cannot_be_estimated_is_refused(change, words):
     given = {"shadows": np.zeros((4, 3)), "included": np.array([[1, 1, 1], [0, 0, 0]] * 2) == 1}
     with pytest.raises(ValueError, match=words):
         lira(np.zeros(3), **{**given, **change})
+
+
+def test_shrinking_keeps_the_ratio_of_variances_that_all_records_share():
+    """Deviation 3 with a record and 1 without it, for every record: 16 shadows say so to within a few percent."""
+    rng = np.random.default_rng(0)
+    included = balanced(rng, 16, 2000)
+    shadows = rng.standard_normal(included.shape) * np.where(included, 3.0, 1.0)
+    found = shadow_statistics(shadows, included, estimates="shrunk")
+    np.testing.assert_allclose(found.std_in, 3.0, rtol=0.1)
+    np.testing.assert_allclose(found.std_out, 1.0, rtol=0.1)
