@@ -9,7 +9,7 @@ import numpy as np
 
 from benchmark.contracts import Context, Figures, LeakboardError, Records
 
-__all__ = ["Z", "cluster_mean", "members_of", "normal_limits", "under_clean"]
+__all__ = ["Z", "cluster_mean", "members_of", "normal_limits", "quantile_limits", "under_clean"]
 
 Z = 1.959963984540054
 """Standard errors from the value to the limits of a 95 % interval."""
@@ -60,3 +60,25 @@ def normal_limits(
     if np.isnan(error):
         return value
     return value, max(value - Z * error, least), min(value + Z * error, most), method
+
+
+def quantile_limits(
+    values: np.ndarray, share: float, method: str, *, least: float = -np.inf
+) -> tuple[float, float, float, str]:
+    """A quantile of independent ``values (n,)`` with the 95 % interval between two of their order statistics.
+
+    The quantile is the smallest value that at least ``share`` of them do not exceed. How many lie below the true one is
+    binomial, whatever the distribution; where ``n`` is too small for an order statistic on one side, the limit there is
+    ``least``, or the largest value.
+    """
+    from scipy.stats import binom
+
+    ordered = np.sort(values)
+    n = len(ordered)
+    low, high = (int(rank) for rank in binom.ppf([0.025, 0.975], n, share))
+    return (
+        float(ordered[max(0, int(np.ceil(n * share)) - 1)]),
+        float(ordered[low - 1]) if low >= 1 else least,
+        float(ordered[min(high, n - 1)]),
+        method,
+    )

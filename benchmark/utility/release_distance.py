@@ -26,7 +26,14 @@ from benchmark.contracts import (
     UtilityInfo,
 )
 from benchmark.learning.repeats import duplicates
-from benchmark.utility.comparison import Z, cluster_mean, members_of, normal_limits, under_clean
+from benchmark.utility.comparison import (
+    Z,
+    cluster_mean,
+    members_of,
+    normal_limits,
+    quantile_limits,
+    under_clean,
+)
 from benchmark.utility.sampling import at_most
 
 __all__ = ["ReleaseDistance", "mean_pairwise"]
@@ -46,9 +53,11 @@ class ReleaseDistance(Utility):
     Figures under the clean condition; perturbations of the test records do not concern them.
 
     - ``distance_to_members``: mean distance of each released record to its nearest member;
-    - ``distance_real``: the same for fresh real records (the test set). What a release of new real
+    - ``distance_5th``: the 5th percentile of that distance over distinct records: how near the nearest twentieth of the
+      release comes, which a mean over many far records hides;
+    - ``distance_real``: the mean for fresh real records (the test set). What a release of new real
       records would have;
-    - ``distance_ratio``: the first divided by the second. 0 for copies, 1 for fresh records; noise far
+    - ``distance_ratio``: the first mean divided by that. 0 for copies, 1 for fresh records; noise far
       from all data is above 1, so that larger is not better beyond 1;
     - ``diversity``: mean distance between two released records of a class divided by the same for
       members, classes weighted by the members' shares. 1 where the release spreads as the members do;
@@ -66,7 +75,7 @@ class ReleaseDistance(Utility):
 
     info: ClassVar[UtilityInfo] = UtilityInfo(
         name="release_distance",
-        version="3",
+        version="4",
         summary="Proxy: distance of released records to the nearest member, and their diversity.",
         citation="Di Salvo et al. (2024), arXiv:2408.00639",
         labelled=False,
@@ -118,15 +127,19 @@ class ReleaseDistance(Utility):
         copies = duplicates(released)
         to_members = cluster_mean(own[:, 0], copies)
         real = cluster_mean(other[:, 0], identities)
+        _, distinct = np.unique(copies, return_index=True)
         counts = np.bincount(neighbours[:, 0], minlength=len(members))
         return {
             "distance_to_members": normal_limits(
                 *to_members, "normal, identical records as one", least=0.0
             ),
+            "distance_5th": quantile_limits(
+                own[distinct, 0], 0.05, "order statistics, identical records as one", least=0.0
+            ),
             "distance_real": normal_limits(*real, "normal", least=0.0),
             **_ratio("distance_ratio", to_members, real),
             "member_perplexity": _perplexity(counts) / len(members),
-            "distinct": (int(copies.max()) + 1) / len(copies),
+            "distinct": len(distinct) / len(copies),
         }
 
     def _diversity(

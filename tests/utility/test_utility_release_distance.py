@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from benchmark.contracts import Context, LeakboardError, Records
-from benchmark.utility.comparison import cluster_mean
+from benchmark.utility.comparison import cluster_mean, quantile_limits
 from benchmark.utility.release_distance import ReleaseDistance, mean_pairwise
 
 Z = 1.959964
@@ -37,6 +37,7 @@ def test_by_hand_on_a_line():
     assert values == pytest.approx(
         {
             "distance_to_members": (0.2 + 0.4) / 2,
+            "distance_5th": 0.2,
             "distance_real": 0.8,
             "distance_ratio": 0.3 / 0.8,
             "member_perplexity": 1.0,
@@ -101,7 +102,19 @@ def test_identical_records_count_as_one_observation():
     once = figures(features([1, 12, 23, 31]), members, features([5, 15]))
     often = figures(features([1, 12, 23, 31] * 7), members, features([5, 15]))
     assert often["distance_to_members"][:3] == pytest.approx(once["distance_to_members"][:3])
+    assert often["distance_5th"][:3] == once["distance_5th"][:3]
     assert often["distinct"][0] == pytest.approx(1 / 7)
+
+
+def test_the_5th_percentile_shows_near_copies_that_the_mean_hides():
+    rng = np.random.default_rng(3)
+    members = features(rng.standard_normal((200, 20)))
+    fresh = features(rng.standard_normal((200, 20)))
+    near = fresh.data.copy()
+    near[:14] = members.data[:14]  # 7 % are copies
+    far, copied = (figures(features(x), members, fresh) for x in (fresh.data, near))
+    assert copied["distance_5th"][0] < 1e-6 < 1 < far["distance_5th"][1]
+    assert copied["distance_to_members"][0] > 0.9 * far["distance_to_members"][0]
 
 
 def test_only_pairs_within_a_class_count_and_large_classes_are_sampled():
@@ -154,3 +167,20 @@ def test_interval_of_a_clustered_mean_holds_and_would_not_without_clusters():
             hits[known] += abs(mean) <= Z * error
     assert hits[True] / 400 >= 0.91
     assert hits[False] / 400 <= 0.75
+
+
+def test_quantile_limits_by_hand():
+    """Of 1 … 100 the 5th is the 5 %; of Bin(100, .05) the 2.5 % and 97.5 % quantiles are 1 and 10."""
+    values = np.arange(100, 0, -1.0)
+    assert quantile_limits(values, 0.05, "m") == (5.0, 1.0, 11.0, "m")
+    assert quantile_limits(values[:3], 0.05, "m", least=0.0) == (98.0, 0.0, 99.0, "m")
+
+
+@pytest.mark.parametrize("n", [40, 300])
+def test_interval_of_a_quantile_holds(n):
+    rng = np.random.default_rng(n)
+    truth, hits = -log(1 - 0.05), 0
+    for _ in range(1000):
+        _, low, high, _ = quantile_limits(rng.exponential(size=n), 0.05, "", least=0.0)
+        hits += low <= truth <= high
+    assert 0.935 <= hits / 1000 <= 0.995  # discrete, so above 95 % rather than at it
