@@ -7,7 +7,8 @@ that the one is read against the other.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -17,7 +18,14 @@ from benchmark.plan import Cell
 from benchmark.statistics import Estimate, clustered_proportion, design_effect
 from benchmark.store import Store
 
-__all__ = ["PAIR_COLUMNS", "copies_of", "copy_clusters", "copy_figures", "worst_pairs"]
+__all__ = [
+    "PAIR_COLUMNS",
+    "copies_of",
+    "copy_clusters",
+    "copy_figures",
+    "pairs_summary",
+    "worst_pairs",
+]
 
 PAIR_COLUMNS = (
     *("dataset", "features", "method", "method_params", "attack", "attack_params", "seed"),
@@ -140,6 +148,52 @@ def worst_pairs(store: Store, cell: Cell, source: str) -> pd.DataFrame:
             "distance": copies["distances"][found],
         }
     )[list(PAIR_COLUMNS)]
+
+
+def pairs_summary(pairs: pd.DataFrame, public: Collection[str], n: int = 5) -> list[dict[str, Any]]:
+    """What the board says of the nearest pairs, one entry for each attack on a release, over the seeds.
+
+    Parameters
+    ----------
+    pairs : DataFrame
+        As :func:`worst_pairs` gives them, of all attacks.
+    public : collection of str
+        Datasets whose records may be named; of others there are counts alone.
+    n : int
+        How many are listed.
+
+    Returns
+    -------
+    list of dict
+        Where the attack and the release are, ``n_pairs``, ``n_members`` of them with a member, ``nearest`` distance,
+        ``public``, and ``top``: released row, row of the pool, member, distance and seed of each.
+    """
+    where = list(PAIR_COLUMNS[:6])
+    found = []
+    for place, part in pairs.groupby(where, sort=False):
+        nearest = part.sort_values("distance", kind="stable")
+        named = str(place[0]) in public
+        top = nearest.head(n) if named else nearest.head(0)
+        found.append(
+            {
+                **dict(zip(where, map(str, place), strict=True)),
+                "n_pairs": len(part),
+                "n_members": int(part["member"].sum()),
+                "nearest": float(nearest["distance"].iloc[0]),
+                "public": named,
+                "top": [
+                    {
+                        "released": int(pair.released),
+                        "row": int(pair.row),
+                        "member": bool(pair.member),
+                        "distance": float(pair.distance),
+                        "seed": int(pair.seed),
+                    }
+                    for pair in top.itertuples()
+                ],
+            }
+        )
+    return found
 
 
 def _place(cell: Cell) -> Mapping[str, str | int]:

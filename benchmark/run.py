@@ -28,6 +28,7 @@ from typing import Any
 
 from benchmark.claims import Comparison, claims_frame, claims_summary, judge_claims
 from benchmark.contracts import Access, LeakboardError
+from benchmark.copies import pairs_summary
 from benchmark.engines import Event
 from benchmark.plan import Plan, ResolvedPlugin, make_plan, resolve, shadows_of
 from benchmark.registry import Registry, default_registry
@@ -290,6 +291,9 @@ def board_info(run: OpenRun, records: Mapping[str, Record], results: Results) ->
             {**asdict(v), "reason": "" if v.passed else v.reason} for v in results.verdicts
         ],
         "exposed": results.exposures,
+        "pairs": pairs_summary(
+            results.pairs, {d.label for d in resolved.datasets if d.source.plugin.public}
+        ),
         "claims": claims_summary(run_claims(run, results)),
         "environment": environment(),
         "command": command(run),

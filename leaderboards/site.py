@@ -48,6 +48,8 @@ def build_site(
           left and right (names, values, limits), difference, ci_low, ci_high, ci_method, n_seeds, verdict, reason;
         - exposed: list of {dataset, features, method, method_params, attack_label, unit, n_records, n_judged, large,
           n_above, n_below, public, top: list of {id, lift, exposure, baseline, runs_in, runs_out}};
+        - pairs: list of {dataset, features, method, method_params, attack, attack_params, n_pairs, n_members, nearest,
+          public, top: list of {released, row, member, distance, seed}}: the copies that are nearest to a candidate;
         - environment: dict; rerun: the command that runs failed cells again; generated_at; duration_s.
     out : Path
         The folder; made if need be. Other files in it are left alone.
@@ -82,6 +84,7 @@ def write_json(results: pd.DataFrame, info: dict[str, Any], out: Path) -> Path:
         "by_access": tables,
         "controls": info.get("controls", []),
         "exposed": info.get("exposed", []),
+        "pairs": info.get("pairs", []),
         "claims": info.get("claims", []),
         "without_figure": [
             {

@@ -166,6 +166,7 @@ class GroupView:
     rocs: list[Chart | None]
     exposed: list[list[Exposed]]
     records: list[tuple[RowView, dict[str, Any]]]
+    pairs: list[tuple[RowView, str, dict[str, Any]]]
     absent: list[dict[str, Any]]
     not_applicable: list[dict[str, Any]]
 
@@ -240,6 +241,7 @@ def _view_group(group, levels, styles, index, info, anchor) -> GroupView:
         rocs=[_roc(group, rows, i, index) for i in drawn],
         exposed=[exposed_at(group, rows, level) for level in levels],
         records=exposed_records(group, rows, info),
+        pairs=copied_pairs(group, rows, info),
         absent=absent,
         not_applicable=not_applicable,
     )
@@ -564,6 +566,25 @@ def exposed_records(group: Group, rows: list[RowView], info: dict) -> list[tuple
         for view in rows
         for e in here
         if (e.get("method"), e.get("method_params")) == (view.row.method, view.row.params)
+    ]
+
+
+def copied_pairs(
+    group: Group, rows: list[RowView], info: dict
+) -> list[tuple[RowView, str, dict[str, Any]]]:
+    """What the run says of released records that are copies of candidates: row of a method, attack, entry.
+
+    Controls are left out, and attacks that are void here.
+    """
+    labels = {c.key: c.label or c.attack for c in group.columns if not group.void(c)}
+    return [
+        (view, labels[e["attack"], e["attack_params"]], e)
+        for view in rows
+        if not view.row.control
+        for e in info.get("pairs", [])
+        if (e["dataset"], e["features"]) == (group.dataset, group.features)
+        and (e["method"], e["method_params"]) == (view.row.method, view.row.params)
+        and (e["attack"], e["attack_params"]) in labels
     ]
 
 

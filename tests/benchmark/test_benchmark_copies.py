@@ -1,6 +1,9 @@
 """Copies among the released records: whose they are, and the answers that the referee refuses."""
 
+from dataclasses import replace
+
 import numpy as np
+import pandas as pd
 import pytest
 
 from benchmark.contracts import Scores
@@ -9,6 +12,7 @@ from benchmark.copies import (
     copies_of,
     copy_clusters,
     copy_figures,
+    pairs_summary,
     worst_pairs,
 )
 from benchmark.figures import Trial, control_figure, load_trial, trial_figures
@@ -175,6 +179,25 @@ def test_a_stored_answer_becomes_figures_and_the_nearest_pairs_come_first():
     assert pairs["member"].tolist() == [False, True, True]
     assert pairs["distance"].tolist() == [0.1, 0.5, 0.9]
     assert set(pairs["seed"]) == {5} and set(pairs["method"]) == {"a method"}
+
+
+def test_the_board_is_told_the_nearest_pairs_and_names_public_records_alone():
+    parts = [
+        worst_pairs(Shelf([3, -1, 1, 0], [0.5, 2.0, 0.1, 0.9]), _cell(), "pool"),
+        worst_pairs(Shelf([2, 2, -1, -1], [0.2, 0.05, 9, 9]), replace(_cell(), seed=6), "pool"),
+    ]
+    pairs = pd.concat(parts, ignore_index=True)
+    (found,) = pairs_summary(pairs, {"d"}, n=3)
+    assert (found["n_pairs"], found["n_members"], found["nearest"]) == (5, 4, 0.05)
+    assert (found["attack"], found["method"], found["public"]) == ("a attack", "a method", True)
+    assert found["top"] == [
+        {"released": 1, "row": 20, "member": True, "distance": 0.05, "seed": 6},
+        {"released": 2, "row": 10, "member": False, "distance": 0.1, "seed": 5},
+        {"released": 0, "row": 20, "member": True, "distance": 0.2, "seed": 6},
+    ]
+    (hidden,) = pairs_summary(pairs, {"another"})
+    assert hidden == {**found, "public": False, "top": []}
+    assert pairs_summary(pairs.head(0), {"d"}) == []
 
 
 def test_at_most_twenty_pairs_are_kept():

@@ -222,11 +222,24 @@ def test_only_public_datasets_have_their_records_named(site):
     content = json.loads((site / "leaderboard.json").read_text(encoding="utf-8"))
     named = {e["dataset"]: [r["id"] for r in e["top"]] for e in content["exposed"]}
     assert named == {"digits": [4711], "phantom[size=64]": []}
+    copied = {e["dataset"]: [r["row"] for r in e["top"]] for e in content["pairs"]}
+    assert copied == {"digits": [8118], "phantom[size=64]": []}
+
+
+def test_the_nearest_copies_are_told_of_methods_and_not_of_controls(site):
+    page = (site / "index.html").read_text(encoding="utf-8")
+    parts = re.findall(r'aria-labelledby="on-[^"]*-pairs">\s*<table.*?</table>', page, re.DOTALL)
+    assert len(parts) == 2
+    public, private = (re.sub(r"<[^>]+>", " ", part) for part in parts)
+    assert "noise" in public and "identity" not in public
+    assert "52 of 60" in public and "52 of 60" in private
+    assert re.search(r"member, row 8118: 0.250\s+released record 17, seed 2", public)
+    assert "8118" not in private and "not public" in private
 
 
 def test_results_of_an_earlier_version_still_make_a_page(tmp_path):
     info = make_info()
-    del info["exposed"]
+    del info["exposed"], info["pairs"]
     old = make_results()
     old = old[(old["subgroup"] == "") & (old["metric"] != "pareto_frequency")]
     curves = make_curves()
