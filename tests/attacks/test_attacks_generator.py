@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 from conftest import _play
+from scipy.spatial.distance import cdist
 from scipy.stats import multivariate_normal
 from sklearn.datasets import load_digits
 from sklearn.metrics import roc_auc_score
@@ -168,3 +169,38 @@ def test_a_generator_of_fresh_records_leaves_them_at_chance(name):
 def test_a_missing_reference_is_named(name):
     with pytest.raises(NotApplicable, match="reference"):
         played(ATTACKS[name], Identity(), pool_of("feature"), 0, reference=False)
+
+
+class Cloud:
+    """A sampler of points about a centre for each class; the drawn ones are kept by class."""
+
+    def __init__(self, shift):
+        self.shift, self.drawn = shift, {0: [], 1: []}
+
+    def __call__(self, n, labels, rng):
+        points = rng.normal(size=(n, 3)) + self.shift * labels[:, None]
+        made = Records(points.astype(np.float32), labels, extractor="t")
+        self.drawn[int(labels[0])].append(made.data)
+        return made
+
+
+def test_sampled_by_its_definition():
+    """Minus the log distance to the nearest draw of the candidate's class, less what the auxiliary records explain."""
+    rng = np.random.default_rng(0)
+    labels = np.arange(40) % 2
+    candidates, auxiliary = (
+        Records((rng.normal(size=(40, 3)) + labels[:, None]).astype(np.float32), labels, None, "t")
+        for _ in range(2)
+    )
+    cloud = Cloud(shift=1.0)
+    view = View(access=Access.SAMPLER, records=candidates, sample=cloud)
+    found = Sampled(draws=600, reference=False).run(view, candidates, auxiliary, Context(seed=1))
+    own = np.empty(40)
+    for label in (0, 1):
+        draws = np.concatenate(cloud.drawn[label])
+        assert len(draws) == 300
+        mine = labels == label
+        own[mine] = cdist(candidates.data[mine], draws).min(axis=1)
+    hard = np.log(cdist(candidates.data, auxiliary.data).min(axis=1))
+    fit = np.polynomial.Polynomial.fit(hard, np.log(own), 1)
+    np.testing.assert_allclose(found.values, -(np.log(own) - fit(hard)), atol=1e-6)

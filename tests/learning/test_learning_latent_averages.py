@@ -1,13 +1,16 @@
 """Projections, groups of codes, and k-SALSA's style against a plain reimplementation."""
 
 import numpy as np
+import pytest
 import torch
 from torch import nn
 
 from benchmark.contracts import Records
 from benchmark.learning.identity import Namer
 from benchmark.learning.latent_averages import (
+    CROP_POSITIONS,
     Style,
+    _Wanted,
     align_style,
     class_groups,
     crop_grams,
@@ -121,3 +124,33 @@ def test_the_alignment_starts_from_a_plain_reimplementations_loss_and_lowers_it(
         style=Style(style_weight=1e-7, steps=30), deviation=0.5,
     )  # fmt: skip
     torch.testing.assert_close(alone, moved[1:], atol=1e-4, rtol=0)
+
+
+class Plain:
+    """Looks at grey levels: one map, and features that are all alike."""
+
+    def planes(self, x):
+        return x.view(len(x), 1, 4, 4)
+
+    def features(self, images):
+        return torch.ones(len(images), 2)
+
+    def early(self, images):
+        return images
+
+
+def test_every_crop_of_a_source_asks_for_its_like_and_not_the_other_way_round():
+    """One grey level a crop, 1 but for a single 2: nothing in a picture of ones is like the latter."""
+    ones = np.ones((1, 4, 4, 1), np.uint8)
+    other = ones.copy()
+    other[0, 0, 0] = 2
+    style = Style(content_weight=1.0, style_weight=1.0)
+
+    def loss(source, picture):
+        wanted = _Wanted.of(Plain(), source, [np.array([0])], "cpu")
+        made = torch.tensor(picture.reshape(1, -1), dtype=torch.float32)
+        return float(wanted.loss(Plain(), made, style))
+
+    gap = (CROP_POSITIONS * (2**2 - 1**2)) ** 2 / 16
+    assert loss(other, ones) == pytest.approx(gap)
+    assert loss(ones, other) == pytest.approx(0.0, abs=1e-3)
