@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
     from benchmark.learning.gan import ImageGenerator, TrainingSummary
 
-__all__ = ["GAN", "Diversity", "diversity_of"]
+__all__ = ["GAN", "Diversity", "HoldoutGAN", "diversity_of"]
 
 # Images of a class whose distances are compared.
 COMPARED = 64
@@ -218,6 +218,43 @@ class GAN(Method):
             f"{self.least_diversity}. Train longer (now steps={self.steps}), raise recovery_weight (now "
             f"{self.recovery_weight}), or set least_diversity=0 to release it nevertheless."
         )
+
+
+class HoldoutGAN(GAN):
+    """A GAN of fresh real records instead of the members: no attack on a generator may tell them.
+
+    Fitted to as many records as there are members, drawn from the hold-out without replacement, or to all of the
+    hold-out where it is smaller.
+    """
+
+    info: ClassVar[MethodInfo] = MethodInfo(
+        name="holdout_gan",
+        version="1",
+        summary="A GAN of fresh real records, none of them a candidate: attacks must be at chance.",
+        offers=Access.WEIGHTS,
+        kinds=frozenset({"image"}),
+        resources=Resources(time_s=3600.0),
+        control=True,
+        needs_holdout=True,
+    )
+
+    def fit(self, members: Records, context: Context) -> Release:
+        """Train on records of ``context.holdout`` and draw the release.
+
+        Raises
+        ------
+        LeakboardError
+            Where the context holds no hold-out, training diverges, or the generator has collapsed.
+        """
+        holdout = context.holdout
+        if holdout is None or len(holdout) == 0:
+            raise LeakboardError(
+                "the 'holdout_gan' control needs real records that are not candidates. Got none in "
+                "context.holdout; lower the number of candidates, or use a larger dataset."
+            )
+        n = min(len(members), len(holdout))
+        chosen = context.rng("holdout").choice(len(holdout), size=n, replace=False)
+        return super().fit(holdout.take(np.sort(chosen)).replace(groups=None), context)
 
 
 def _noted(recovery_loss: float | None) -> dict[str, float]:

@@ -7,8 +7,8 @@ from benchmark.plan import make_plan, resolve
 from benchmark.registry import default_registry
 from benchmark.suite import SuiteError, built_in_suites, load_suite
 
-PLANTED = {"random_averages", "outlier_memoriser", "partial_copies"}
-"""Controls of the suite ``planted-leaks``: what certain attacks must find there, and no methods to compare."""
+PLANTED = {"random_averages", "outlier_memoriser", "partial_copies", "holdout_gan"}
+"""Controls of suites of their own: what certain attacks must find there, or must not, and no methods to compare."""
 
 OFFLINE = {"fashion_mnist", "phantom", "digits"}
 

@@ -28,6 +28,7 @@ PARAMETERS = {
     "bn_inversion": {"epochs": 2, "steps": 3, "width": 4, "soft_labels": True},
     "cnn": {"epochs": 2, "width": 4},
     "gan": TINY_GAN,
+    "holdout_gan": TINY_GAN,
     "latent_projections": {"gan": TINY_GAN, "steps": 3},
     "latent_k_same": {"k": 3, "gan": TINY_GAN, "projection_steps": 3},
     "k_salsa": {"k": 3, "gan": TINY_GAN, "projection_steps": 3, "alignment_steps": 2, "epochs": 1},

@@ -9,7 +9,7 @@ from sklearn.linear_model import LogisticRegression
 
 from benchmark.contracts import Access, Context, LeakboardError, Records, Saved
 from benchmark.learning.gan import train_gan
-from methods.gan import GAN, diversity_of
+from methods.gan import GAN, HoldoutGAN, diversity_of
 
 TINY = {
     "steps": 2,
@@ -124,6 +124,19 @@ def test_one_member_can_be_fitted():
     """There is nothing to compare its images with, and no diversity in the notes."""
     release = GAN(**{**TINY, "least_diversity": 5.0}).fit(pictures(1), Context(seed=1))
     assert len(release.records) == 1 and "diversity" not in release.notes
+
+
+def test_the_control_is_fitted_to_fresh_records_alone():
+    """Whatever the members are, it is the GAN of as many records of the hold-out, or of all of them."""
+    fresh = pictures(30, seed=5)
+    context = Context(seed=1, holdout=fresh)
+    of_some, of_others = (HoldoutGAN(**TINY).fit(pictures(20, seed=s), context) for s in (0, 9))
+    assert of_some.records == of_others.records
+    assert of_some.state["class_counts"].sum() == 20
+    of_all = HoldoutGAN(**TINY).fit(pictures(50), context)
+    assert of_all.records == GAN(**TINY).fit(fresh, Context(seed=1)).records
+    with pytest.raises(LeakboardError, match="holdout_gan.*not candidates"):
+        HoldoutGAN(**TINY).fit(pictures(), Context(seed=1))
 
 
 # ---------------------------------------------------------------- diversity
