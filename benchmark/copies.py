@@ -35,7 +35,7 @@ PAIR_COLUMNS = (
 of the pool) with its label, whether that is a member, and their distance in units of the attack's threshold."""
 
 WORST_PAIRS = 20
-"""Pairs kept of each attack on each release."""
+"""Pairs kept of each attack on each release, one a candidate."""
 
 
 def copies_of(candidates: np.ndarray, coins: np.ndarray) -> np.ndarray:
@@ -120,7 +120,9 @@ def copy_figures(
 
 
 def worst_pairs(store: Store, cell: Cell, source: str) -> pd.DataFrame:
-    """The copies that are nearest to their candidates; empty where the attack names none.
+    """The candidates that the nearest copies are of, each with its nearest copy; empty where the attack names none.
+
+    A release that holds one record fifteen times has copied one candidate, not fifteen.
 
     Parameters
     ----------
@@ -135,7 +137,9 @@ def worst_pairs(store: Store, cell: Cell, source: str) -> pd.DataFrame:
         return pd.DataFrame(columns=list(PAIR_COLUMNS))
     copies = store.arrays(cell.key, "copies")
     found = np.flatnonzero(copies["candidates"] >= 0)
-    found = found[np.argsort(copies["distances"][found], kind="stable")][:WORST_PAIRS]
+    found = found[np.argsort(copies["distances"][found], kind="stable")]
+    _, first = np.unique(copies["candidates"][found], return_index=True)
+    found = found[np.sort(first)][:WORST_PAIRS]
     candidates = copies["candidates"][found]
     rows = store.arrays(cell.game, "public")["candidates"][candidates]
     return pd.DataFrame(

@@ -184,7 +184,7 @@ def test_a_stored_answer_becomes_figures_and_the_nearest_pairs_come_first():
 def test_the_board_is_told_the_nearest_pairs_and_names_public_records_alone():
     parts = [
         worst_pairs(Shelf([3, -1, 1, 0], [0.5, 2.0, 0.1, 0.9]), _cell(), "pool"),
-        worst_pairs(Shelf([2, 2, -1, -1], [0.2, 0.05, 9, 9]), replace(_cell(), seed=6), "pool"),
+        worst_pairs(Shelf([3, 2, -1, -1], [0.2, 0.05, 9, 9]), replace(_cell(), seed=6), "pool"),
     ]
     pairs = pd.concat(parts, ignore_index=True)
     (found,) = pairs_summary(pairs, {"d"}, n=3)
@@ -193,7 +193,7 @@ def test_the_board_is_told_the_nearest_pairs_and_names_public_records_alone():
     assert found["top"] == [
         {"released": 1, "row": 20, "member": True, "distance": 0.05, "seed": 6},
         {"released": 2, "row": 10, "member": False, "distance": 0.1, "seed": 5},
-        {"released": 0, "row": 20, "member": True, "distance": 0.2, "seed": 6},
+        {"released": 0, "row": 0, "member": True, "distance": 0.2, "seed": 6},
     ]
     (hidden,) = pairs_summary(pairs, {"another"})
     assert hidden == {**found, "public": False, "top": []}
@@ -201,6 +201,15 @@ def test_the_board_is_told_the_nearest_pairs_and_names_public_records_alone():
 
 
 def test_at_most_twenty_pairs_are_kept():
-    shelf = Shelf([0] * 50, np.linspace(1, 0, 50))
+    shelf = Shelf(np.arange(50), np.linspace(1, 0, 50))
+    shelf.held["game", "public"] = {"candidates": np.arange(50) % 40, "units": np.arange(50)}
+    shelf.held["game", "secret"] = {"coins": np.arange(50) < 40}
     pairs = worst_pairs(shelf, _cell(), "pool")
     assert pairs["released"].tolist() == list(range(49, 29, -1))
+
+
+def test_a_record_released_again_and_again_is_one_pair():
+    shelf = Shelf([3] * 30 + [1, -1, 1], [0.2] * 30 + [0.9, 0.0, 0.1])
+    pairs = worst_pairs(shelf, _cell(), "pool")
+    assert pairs["released"].tolist() == [32, 0]
+    assert pairs["distance"].tolist() == [0.1, 0.2]
