@@ -425,7 +425,9 @@ def protocol(suite: Suite) -> list[dict[str, str]]:
             "limit stays near 0 however well the attack does. A FPR finer than one in the number of "
             "non-members is not resolvable and is not given. Advantage: limits that hold at all thresholds at "
             "once. ROC: a band that holds over the whole curve (Clopper–Pearson with equal local levels), paid "
-            "for over seeds and attacks.",
+            "for over seeds and attacks. Records that are not independent are not counted as if they were: test "
+            "records of one identity widen the intervals of utilities, and copies of one candidate, and equal "
+            "released records, those of copy rates.",
         },
         {
             "title": "ε lower bounds",
