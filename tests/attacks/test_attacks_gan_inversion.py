@@ -14,32 +14,28 @@ LONG = {"steps": 2000, "batch_size": 16, "augment": False, "least_diversity": 0.
 """At 500 steps the AUC was 0.81, at 2,000 it was 0.94: what is left is members whose mode the generator has dropped."""
 
 
-@pytest.fixture(scope="module")
-def game():
+def played(method, seed):
+    """AUC of inversion in a game of 100 candidates, and its standard error at chance."""
     digits = load_digits()
     images = (digits.images[..., None] * 255 / 16).round().astype(np.uint8)
-    return _play(Records(images, digits.target.astype(np.int64)), 0, 100, 200)
-
-
-def attacked(method, game):
-    """AUC of inversion, and its standard error at chance."""
-    context = Context(seed=0, holdout=game.fresh)
-    release = method.fit(game.members, context)
+    game = _play(Records(images, digits.target.astype(np.int64)), seed, 100, 200)
+    release = method.fit(game.members, Context(seed=seed, holdout=game.fresh))
     view = View(access=Access.WEIGHTS, records=release.records, weights=release.weights)
     attack = GANInversion(reference=False)
-    scores = attack.run(view, game.candidates, game.auxiliary, context).values
+    scores = attack.run(view, game.candidates, game.auxiliary, Context(seed=seed)).values
     members, others = game.coins.sum(), (~game.coins).sum()
     error = np.sqrt((members + others + 1) / (12 * members * others))
     return roc_auc_score(game.coins, scores), error
 
 
 @pytest.mark.slow
-def test_members_of_an_overfitted_gan_are_told(game):
-    auc, _ = attacked(GAN(**LONG), game)
+def test_members_of_an_overfitted_gan_are_told():
+    auc, _ = played(GAN(**LONG), 0)
     assert auc > 0.88
 
 
 @pytest.mark.slow
-def test_a_gan_of_other_records_leaves_candidates_at_chance(game):
-    auc, error = attacked(HoldoutGAN(**LONG), game)
-    assert abs(auc - 0.5) < 3 * error
+def test_a_gan_of_other_records_leaves_candidates_at_chance():
+    found = [played(HoldoutGAN(**{**LONG, "steps": 500}), seed) for seed in range(3)]
+    scores = np.array([(auc - 0.5) / error for auc, error in found])
+    assert abs(scores.sum()) / np.sqrt(len(scores)) < 3
