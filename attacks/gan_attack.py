@@ -101,23 +101,21 @@ class GANAttack(Attack):
         NotApplicable
             For a class that the release does not have, or images with a side below 4 pixels after reduction.
         """
-        from benchmark.learning.training import single_thread
+        from benchmark.learning.training import against_training
 
-        assert view.records is not None  # every release grants access TRAINER
-        release = view.records
+        return against_training(view, lambda released: self._play(released, auxiliary, context))
+
+    def _play(self, release: Records, auxiliary: Records, context: Context) -> Reconstructions:
         targets = self._targets(release, context)
-        with single_thread():
-            fakes = self._grown(release, auxiliary, targets, self.inject, context)
-            notes: dict[str, float | int | str] = {
-                "classes": ", ".join(map(str, targets)),
-                **_figures(fakes, release, auxiliary),
-                "correlation_own_records": _own_figure(auxiliary, release, targets),
-            }
-            if self.control and self.inject:
-                without = self._grown(release, auxiliary, targets, False, context)
-                notes |= {
-                    f"{k}_without": v for k, v in _figures(without, release, auxiliary).items()
-                }
+        fakes = self._grown(release, auxiliary, targets, self.inject, context)
+        notes: dict[str, float | int | str] = {
+            "classes": ", ".join(map(str, targets)),
+            **_figures(fakes, release, auxiliary),
+            "correlation_own_records": _own_figure(auxiliary, release, targets),
+        }
+        if self.control and self.inject:
+            without = self._grown(release, auxiliary, targets, False, context)
+            notes |= {f"{k}_without": v for k, v in _figures(without, release, auxiliary).items()}
         return Reconstructions(records=fakes, notes=notes)
 
     def _targets(self, release: Records, context: Context) -> list[int]:

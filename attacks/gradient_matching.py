@@ -166,11 +166,11 @@ class GradientMatching(Attack):
             Where the network is not made for these records, or ``labels="minima"`` meets batches larger than the number
             of classes.
         """
-        from benchmark.learning.training import single_thread
+        from benchmark.learning.training import against_training
 
-        assert view.records is not None  # every release grants access TRAINER
-        with single_thread():
-            return _Federation(self, view.records, auxiliary, context).play()
+        return against_training(
+            view, lambda released: _Federation(self, released, auxiliary, context).play()
+        )
 
 
 @dataclass(frozen=True, eq=False)

@@ -142,11 +142,11 @@ class Memorization(Attack):
         NotApplicable
             Where the model does not carry a single record, or the network is not made for these records.
         """
-        from benchmark.learning.training import single_thread
+        from benchmark.learning.training import against_training
 
-        assert view.records is not None  # every release grants access TRAINER
-        with single_thread():
-            return _Game(self, view.records, auxiliary, context).play()
+        return against_training(
+            view, lambda released: _Game(self, released, auxiliary, context).play()
+        )
 
 
 @dataclass(frozen=True, eq=False)

@@ -9,14 +9,18 @@ import copy
 import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import torch
 from torch import nn
 
-__all__ = ["EarlyStopping", "batches", "build", "initialise_", "single_thread"]
+if TYPE_CHECKING:
+    from benchmark.contracts import Records, View
+
+__all__ = ["EarlyStopping", "against_training", "batches", "build", "initialise_", "single_thread"]
 
 Network = TypeVar("Network", bound=nn.Module)
+Answer = TypeVar("Answer")
 
 
 def build(make: Callable[[], Network], generator: torch.Generator, device: str) -> Network:
@@ -85,6 +89,21 @@ def single_thread() -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(before)
+
+
+def against_training(view: View, play: Callable[[Records], Answer]) -> Answer:
+    """Play an attack on training with a release: ``play(released)``, on one CPU thread.
+
+    Parameters
+    ----------
+    view : View
+        Of access ``trainer``, which every release grants and which holds its records.
+    play : callable
+        Trains on the released records and answers.
+    """
+    assert view.records is not None
+    with single_thread():
+        return play(view.records)
 
 
 class EarlyStopping:
