@@ -30,6 +30,7 @@ from benchmark.claims import Comparison, claims_frame, claims_summary, judge_cla
 from benchmark.contracts import Access, LeakboardError
 from benchmark.copies import pairs_summary
 from benchmark.engines import Event
+from benchmark.pictures import picture_sheets
 from benchmark.plan import Plan, ResolvedPlugin, make_plan, resolve, shadows_of
 from benchmark.registry import Registry, default_registry
 from benchmark.results import Results, cell_status, collect
@@ -273,6 +274,7 @@ def write_site(run: OpenRun, records: Mapping[str, Record], results: Results, ou
 def board_info(run: OpenRun, records: Mapping[str, Record], results: Results) -> dict[str, Any]:
     """What the board says besides the figures: protocol, datasets, plugins, controls, environment."""
     resolved = run.plan.resolved
+    public = {d.label for d in resolved.datasets if d.source.plugin.public}
     return {
         "suite": {
             "name": run.suite.name,
@@ -291,9 +293,8 @@ def board_info(run: OpenRun, records: Mapping[str, Record], results: Results) ->
             {**asdict(v), "reason": "" if v.passed else v.reason} for v in results.verdicts
         ],
         "exposed": results.exposures,
-        "pairs": pairs_summary(
-            results.pairs, {d.label for d in resolved.datasets if d.source.plugin.public}
-        ),
+        "pairs": pairs_summary(results.pairs, public),
+        "pictures": picture_sheets(run.store, run.plan.cells, public),
         "claims": claims_summary(run_claims(run, results)),
         "environment": environment(),
         "command": command(run),

@@ -50,6 +50,8 @@ def build_site(
           n_above, n_below, public, top: list of {id, lift, exposure, baseline, runs_in, runs_out}};
         - pairs: list of {dataset, features, method, method_params, attack, attack_params, n_pairs, n_members, nearest,
           public, top: list of {released, row, member, distance, seed}}: the copies that are nearest to a candidate;
+        - pictures: list of {dataset, features, method, method_params, attack, attack_params, seed, classes, pictures,
+          n_pictures, uri}: what attacks on public images grew or recovered, a PNG as a data URI;
         - environment: dict; rerun: the command that runs failed cells again; generated_at; duration_s.
     out : Path
         The folder; made if need be. Other files in it are left alone.

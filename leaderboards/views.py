@@ -167,6 +167,7 @@ class GroupView:
     exposed: list[list[Exposed]]
     records: list[tuple[RowView, dict[str, Any]]]
     pairs: list[tuple[RowView, str, dict[str, Any]]]
+    pictures: list[tuple[RowView, str, dict[str, Any]]]
     absent: list[dict[str, Any]]
     not_applicable: list[dict[str, Any]]
 
@@ -242,6 +243,7 @@ def _view_group(group, levels, styles, index, info, anchor) -> GroupView:
         exposed=[exposed_at(group, rows, level) for level in levels],
         records=exposed_records(group, rows, info),
         pairs=copied_pairs(group, rows, info),
+        pictures=picture_sheets(group, rows, info),
         absent=absent,
         not_applicable=not_applicable,
     )
@@ -576,12 +578,28 @@ def copied_pairs(
 
     Controls are left out, and attacks that are void here.
     """
+    return [found for found in _answers("pairs", group, rows, info) if not found[0].row.control]
+
+
+def picture_sheets(
+    group: Group, rows: list[RowView], info: dict
+) -> list[tuple[RowView, str, dict[str, Any]]]:
+    """What the run shows of pictures that attacks grew or recovered: row of a method, attack, entry.
+
+    Controls are shown too, since what an attack makes of the members themselves says what it can do.
+    """
+    return _answers("pictures", group, rows, info)
+
+
+def _answers(
+    kind: str, group: Group, rows: list[RowView], info: dict
+) -> list[tuple[RowView, str, dict[str, Any]]]:
+    """Entries of a list of the run, by the rows and by attacks that are not void here."""
     labels = {c.key: c.label or c.attack for c in group.columns if not group.void(c)}
     return [
         (view, labels[e["attack"], e["attack_params"]], e)
         for view in rows
-        if not view.row.control
-        for e in info.get("pairs", [])
+        for e in info.get(kind, [])
         if (e["dataset"], e["features"]) == (group.dataset, group.features)
         and (e["method"], e["method_params"]) == (view.row.method, view.row.params)
         and (e["attack"], e["attack_params"]) in labels

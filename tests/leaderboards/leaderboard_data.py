@@ -16,6 +16,8 @@ FRONT = {"noise": 0.834, "dp_cvae": 0.0}
 NASTY = "<script>alert(1)</script>"
 NASTY_PERTURBATION = "corruption<img src=x onerror=alert(3)>"
 NAN = math.nan
+PIXEL = "data:image/png;base64,iVBORw0KGgo="
+"""The first bytes of a picture."""
 
 METHODS = {
     # name, parameters, control, separation by attack, utility, access of its release
@@ -536,10 +538,27 @@ def make_info() -> dict:
         ],
         "exposed": [_exposed(place, method) for place in places for method in ("noise", "dp_cvae")],
         "pairs": [_pairs(place, method) for place in places for method in ("identity", "noise")],
+        "pictures": [_picture(places[0], "noise")],
         "environment": {"python": "3.11.7", "torch": "2.9.0", "cpu": "2 cores", "device": "cpu"},
         "rerun": "python -m benchmark run --suite quick --rerun failed",
         "generated_at": "2025-11-24T10:00:00+00:00",
         "duration_s": 412.0,
+    }
+
+
+def _picture(place: dict, method: str) -> dict:
+    """A sheet of pictures that an attack made."""
+    return {
+        **place,
+        "method": method,
+        "method_params": next(p for m, p in METHODS if m == method),
+        "attack": "near_duplicate",
+        "attack_params": "{}",
+        "seed": 0,
+        "classes": [3, 7],
+        "pictures": 6,
+        "n_pictures": 32,
+        "uri": PIXEL,
     }
 
 

@@ -9,7 +9,7 @@ from html.parser import HTMLParser
 
 import pandas as pd
 import pytest
-from leaderboard_data import NASTY, PLACES, make_curves, make_info, make_results
+from leaderboard_data import NASTY, PIXEL, PLACES, make_curves, make_info, make_results
 
 import leaderboards
 
@@ -78,7 +78,8 @@ def test_the_page_shows_the_figures_of_the_table(page):
 def test_nothing_from_results_or_info_becomes_markup(page):
     elements = Elements(page).elements
     assert sum(tag == "script" for tag, _ in elements) == 1
-    assert not any(tag in ("img", "b", "iframe", "object", "form") for tag, _ in elements)
+    assert not any(tag in ("b", "iframe", "object", "form") for tag, _ in elements)
+    assert [attrs.get("src") for tag, attrs in elements if tag == "img"] == [PIXEL]
     assert not any(
         name.startswith("on") or name == "style" for _, attrs in elements for name in attrs
     )
@@ -93,7 +94,8 @@ def test_links_are_http_or_local_and_nothing_is_loaded(page):
         link.startswith(("#", "https://", "http://")) or link == "leaderboard.json"
         for link in links
     )
-    assert not [attrs for tag, attrs in elements if "src" in attrs]
+    sources = [(tag, attrs["src"]) for tag, attrs in elements if "src" in attrs]
+    assert sources == [("img", PIXEL)]  # a picture within the page
     assert [attrs["href"] for tag, attrs in elements if tag == "link"] == ["data:,"]
     assert "@import" not in page and "url(" not in page
 
@@ -237,9 +239,17 @@ def test_the_nearest_copies_are_told_of_methods_and_not_of_controls(site):
     assert "8118" not in private and "not public" in private
 
 
+def test_pictures_stand_where_the_run_has_them(site):
+    page = (site / "index.html").read_text(encoding="utf-8")
+    images = re.findall(r"<img [^>]*>", page)
+    assert len(images) == 1 and f'src="{PIXEL}"' in images[0]
+    assert "noise" in images[0] and "near_duplicate" in images[0]
+    assert page.count("Pictures that attacks made") == 1
+
+
 def test_results_of_an_earlier_version_still_make_a_page(tmp_path):
     info = make_info()
-    del info["exposed"], info["pairs"]
+    del info["exposed"], info["pairs"], info["pictures"]
     old = make_results()
     old = old[(old["subgroup"] == "") & (old["metric"] != "pareto_frequency")]
     curves = make_curves()
