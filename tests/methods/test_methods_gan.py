@@ -135,7 +135,7 @@ def test_the_control_is_fitted_to_fresh_records_alone():
     assert of_some.state["class_counts"].sum() == 20
     of_all = HoldoutGAN(**TINY).fit(pictures(50), context)
     assert of_all.records == GAN(**TINY).fit(fresh, Context(seed=1)).records
-    with pytest.raises(LeakboardError, match="holdout_gan.*not candidates"):
+    with pytest.raises(LeakboardError, match=r"holdout_gan.*not candidates"):
         HoldoutGAN(**TINY).fit(pictures(), Context(seed=1))
 
 
