@@ -8,7 +8,9 @@ generator is kept.
 
 A third, small network may read the code from made images, and the generator is rewarded where it can (the mutual
 information of InfoGAN [5]_): images of a class then differ more. The reader is no head of the discriminator and sees
-images before augmentation and their class: a head on the discriminator's features learned nothing of z.
+images before augmentation and their class: a head on the discriminator's features learned nothing of z on
+Fashion-MNIST (an error of 1.03 of the variance of z, the reader .65) and little on drawn eye backgrounds (.87, the
+reader .38).
 
 Convolutions run in the channels-last layout: two to four times as fast on a CPU as the other at these sizes.
 
