@@ -7,7 +7,7 @@ that the one is read against the other.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection
 from typing import Any
 
 import numpy as np
@@ -20,6 +20,7 @@ from benchmark.store import Store
 
 __all__ = [
     "PAIR_COLUMNS",
+    "attack_place",
     "copies_of",
     "copy_clusters",
     "copy_figures",
@@ -144,7 +145,8 @@ def worst_pairs(store: Store, cell: Cell, source: str) -> pd.DataFrame:
     rows = store.arrays(cell.game, "public")["candidates"][candidates]
     return pd.DataFrame(
         {
-            **_place(cell),
+            **attack_place(cell),
+            "seed": cell.seed,
             "released": found,
             "row": rows,
             "label": store.arrays(source, "pool")["labels"][rows],
@@ -200,7 +202,8 @@ def pairs_summary(pairs: pd.DataFrame, public: Collection[str], n: int = 5) -> l
     return found
 
 
-def _place(cell: Cell) -> Mapping[str, str | int]:
+def attack_place(cell: Cell) -> dict[str, str]:
+    """Which attack on which release a cell is, in the columns that results name it by; the seed apart."""
     assert cell.method is not None and cell.attack is not None
     return {
         "dataset": cell.dataset,
@@ -209,5 +212,4 @@ def _place(cell: Cell) -> Mapping[str, str | int]:
         "method_params": cell.method.parameters_text,
         "attack": cell.attack.name,
         "attack_params": cell.attack.parameters_text,
-        "seed": cell.seed,
     }

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from benchmark.copies import attack_place
 from benchmark.learning.neighbours import nearest
 from benchmark.plan import Cell
 from benchmark.store import Store
@@ -50,14 +51,7 @@ def picture_sheets(
             continue
         if cell.method is None or cell.attack is None or not cell.key:
             continue
-        place = {
-            "dataset": cell.dataset,
-            "features": cell.features,
-            "method": cell.method.name,
-            "method_params": cell.method.parameters_text,
-            "attack": cell.attack.name,
-            "attack_params": cell.attack.parameters_text,
-        }
+        place = attack_place(cell)
         key = tuple(place.values())
         sheet = None if key in found else _sheet(store, cell)
         if sheet is not None:
