@@ -612,7 +612,8 @@ class _Builder:
         self.nodes: dict[str, Node] = {}
         self.cells: list[Cell] = []
         self.datasets: dict[str, str] = {}
-        self.bases = {_name_of(b) for m in resolved.methods for b in _bases_of(m)}
+        controls = [m for d in resolved.datasets for m, _ in d.controls or ()]
+        self.bases = {_name_of(b) for m in (*resolved.methods, *controls) for b in _bases_of(m)}
 
     def node(
         self,
@@ -800,40 +801,40 @@ class _Builder:
             work=SHADOW_CHUNK if shadows else 1,
         )
 
-    def _fit(self, place: _Place, method: ResolvedPlugin, space: str) -> str:
-        """Key of the node that fits a method, after the one that it works from."""
+    def _fit(
+        self,
+        place: _Place,
+        method: ResolvedPlugin,
+        space: str,
+        kind: str = "fit",
+        **more: int | str,
+    ) -> str:
+        """Key of the node that fits a method, after the node of the same kind for what it works from.
+
+        ``kind`` says on what it is fitted: ``fit`` on the members, ``reference`` on auxiliary records, ``shadows`` on
+        random halves of the candidates, on the same ones for all methods of a game. The shadows of a base also keep
+        what it is restored from. ``more`` goes into the spec of each of these nodes.
+        """
         needs = [place.records(space), place.game]
         if method.base is not None:
-            needs.append(self._fit(place, method.base, space))
-        return self.plugin_node(
-            "fit",
-            f"{_unpublished(method)} on {_where(place, space)}",
-            _with_base(method),
-            {"seed": place.seed, "space": space},
-            needs,
-        )
+            needs.append(self._fit(place, method.base, space, kind, **more))
+        spec: dict[str, Any] = {"seed": place.seed, "space": space, **more}
+        label, work = f"{_unpublished(method)} on {_where(place, space)}", 1
+        if kind == "shadows":
+            label, work = f"{spec['chunk'] * SHADOW_CHUNK} … of {label}", SHADOW_CHUNK
+            if _name_of(method) in self.bases:
+                spec["states"] = True
+        return self.plugin_node(kind, label, _with_base(method), spec, needs, work)
 
     def _reference(self, place: _Place, method: ResolvedPlugin, fit: str, space: str) -> str:
         """Key of the node that holds a release fitted on auxiliary records, in this space."""
         fitted = self.nodes[fit].spec["space"]
-        key = self._publish(place, method, self._fit_reference(place, method, fitted), fitted)
+        key = self._fit(place, method, fitted, "reference", version=REFERENCE_VERSION)
+        key = self._publish(place, method, key, fitted)
         if fitted == space:
             return key
         label = f"reference of {method.label} on {place.text}"
         return self.plugin_node("embed", label, {"features": place.features}, {}, (key,))
-
-    def _fit_reference(self, place: _Place, method: ResolvedPlugin, space: str) -> str:
-        """Key of the node that fits a method on auxiliary records, after the one that it works from."""
-        needs = [place.records(space), place.game]
-        if method.base is not None:
-            needs.append(self._fit_reference(place, method.base, space))
-        return self.plugin_node(
-            "reference",
-            f"{_unpublished(method)} on {_where(place, space)}",
-            _with_base(method),
-            {"seed": place.seed, "space": space, "version": REFERENCE_VERSION},
-            needs,
-        )
 
     def _release(self, place: _Place, method: ResolvedPlugin, fit: str, space: str) -> str:
         """Key of the node that holds the release in this space."""
@@ -848,9 +849,10 @@ class _Builder:
     ) -> list[str]:
         """Keys of the nodes that hold the first ``n`` shadow releases, in this space."""
         fitted = self.nodes[fit].spec["space"]
+        more: dict[str, int | str] = {"size": SHADOW_CHUNK, "version": SHADOWS_VERSION}
         keys = []
         for chunk in range(-(-n // SHADOW_CHUNK)):
-            key = self._fit_shadows(place, method, fitted, chunk)
+            key = self._fit(place, method, fitted, "shadows", chunk=chunk, **more)
             key = self._publish(place, method, key, fitted)
             if fitted != space:
                 key = self.plugin_node(
@@ -863,33 +865,6 @@ class _Builder:
                 )
             keys.append(key)
         return keys
-
-    def _fit_shadows(self, place: _Place, method: ResolvedPlugin, space: str, chunk: int) -> str:
-        """Key of the node that fits a chunk of shadows, after those of the method that it works from.
-
-        All methods' shadows of a game are fitted on the same halves. Those of a base also keep what it is restored
-        from.
-        """
-        needs = [place.records(space), place.game]
-        if method.base is not None:
-            needs.append(self._fit_shadows(place, method.base, space, chunk))
-        spec = {
-            "seed": place.seed,
-            "space": space,
-            "chunk": chunk,
-            "size": SHADOW_CHUNK,
-            "version": SHADOWS_VERSION,
-        }
-        if _name_of(method) in self.bases:
-            spec["states"] = True
-        return self.plugin_node(
-            "shadows",
-            f"{chunk * SHADOW_CHUNK} … of {_unpublished(method)} on {_where(place, space)}",
-            _with_base(method),
-            spec,
-            needs,
-            work=SHADOW_CHUNK,
-        )
 
     def _add_attack(
         self, place: _Place, method: ResolvedPlugin | None, fit: str, attack: ResolvedPlugin
@@ -1027,8 +1002,9 @@ def _method_space(method: ResolvedPlugin, dataset_kind: str) -> tuple[str, str]:
     space = method.space or ("feature" if "feature" in kinds else "image")
     if space == "image" and dataset_kind != "image":
         return "", f"{method.name} works on images; the dataset holds features"
-    if method.base is not None and space not in method.base.plugin.info.kinds:
-        return "", f"{method.name} works on {space} records; {method.base.name}, its base, does not"
+    for base in _bases_of(method):
+        if space not in base.plugin.info.kinds:
+            return "", f"{method.name} works on {space} records; {base.name}, its base, does not"
     if method.publication is not None:
         perturbation = method.publication.perturbation
         if perturbation.plugin.info.kind != space:

@@ -1,5 +1,6 @@
 """Methods that work from another's fitted release, references fitted on auxiliary records, and soft labels."""
 
+from dataclasses import replace
 from importlib.metadata import EntryPoint
 
 import numpy as np
@@ -13,6 +14,7 @@ from benchmark.contracts import (
     Field,
     Method,
     MethodInfo,
+    PositiveControl,
     Records,
     Release,
     Scores,
@@ -261,6 +263,26 @@ def test_the_shadows_of_a_base_are_its_own_rows_and_on_the_same_halves(registry,
     # Only a base keeps what it is restored from.
     assert "states" in shadows["centres"].spec and "states" not in shadows["around"].spec
     assert not any("states" in n.spec for n in alone.nodes.values())
+
+
+def test_the_shadows_of_a_controls_base_keep_what_it_is_restored_from(registry, monkeypatch):
+    control = PositiveControl(
+        method="around", metric="auc", at_least=0.6, dataset="digits", candidates=40
+    )
+    monkeypatch.setattr(Compared, "shadows", 4, raising=False)
+    monkeypatch.setattr(Compared, "positive_controls", lambda self: (control,))
+    plan = plan_of(registry, methods=["centres"], attacks=["compared"])
+    around = [n for n in plan.nodes.values() if n.kind == "shadows" and " around on" in n.label]
+    assert around and all(plan.nodes[n.needs[2]].spec["states"] for n in around)
+
+
+@pytest.mark.parametrize("method", ["nearest", "twice"])
+def test_a_method_does_not_apply_where_any_of_its_bases_does_not(registry, monkeypatch, method):
+    images = replace(Centres.info, kinds=frozenset({"image"}))
+    monkeypatch.setattr(Centres, "info", images)
+    plan = plan_of(registry, methods=[method])
+    (cell,) = [c for c in plan.cells if c.kind == "fit" and c.method.name == method]
+    assert cell.status == "not applicable" and "centres, its base, does not" in cell.reason
 
 
 def test_a_restored_release_finds_its_base(registry, tmp_path):
