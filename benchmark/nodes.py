@@ -217,21 +217,24 @@ def _game(node: Node, store: Store, context: Context) -> Outcome:
 
 def _fit(node: Node, store: Store, context: Context) -> Outcome:
     method: Method = _plugin("methods", node.spec["method"])
-    source, game, *base = node.needs
+    source, game, *_ = node.needs
     pool = load_records(store, source, "pool")
     rows, secret = store.arrays(game, "public"), store.arrays(game, "secret")
     members = pool.take(rows["candidates"][secret["coins"]])
     if method.info.needs_holdout:
         context = _with_holdout(method, context, pool.take(secret["holdout"]))
+    return _fitted(node, store, context, method, members)
+
+
+def _fitted(
+    node: Node, store: Store, context: Context, method: Method, members: Records
+) -> Outcome:
+    """Fit a method, on top of the release that it works from if there is one; what is kept of it."""
+    source, _, *base = node.needs
     if base:
         context = replace(context, base=_restored(node.spec["base"], store, base[0], context))
     release = method.fit(members, context)
-    return _fitted(release, members, _values(store, source)["n_classes"], context)
-
-
-def _fitted(release: Release, members: Records, n_classes: int, context: Context) -> Outcome:
-    """What is kept of a fit."""
-    _check_release(release, members, n_classes)
+    _check_release(release, members, _values(store, source)["n_classes"])
     order = _release_order(release, context)
     records = release.records.take(order).replace(groups=None)
     arrays = {"release": records_arrays(records)}
@@ -269,7 +272,7 @@ def _restored(method: Mapping[str, Any], store: Store, fit: str, context: Contex
 def _reference(node: Node, store: Store, context: Context) -> Outcome:
     """Fit the method on auxiliary records, as many as there are members or all of them; never reads the coins."""
     method: Method = _plugin("methods", node.spec["method"])
-    source, game, *base = node.needs
+    source, game, *_ = node.needs
     pool, rows = load_records(store, source, "pool"), store.arrays(game, "public")
     auxiliary, n = pool.take(rows["auxiliary"]), len(rows["candidates"]) // 2
     if method.info.needs_holdout:
@@ -280,10 +283,7 @@ def _reference(node: Node, store: Store, context: Context) -> Outcome:
     if n < len(auxiliary):
         own = subset_rows(auxiliary.groups, len(auxiliary), n, _of_game(game).rng("reference"))
         auxiliary = auxiliary.take(own)
-    if base:
-        context = replace(context, base=_restored(node.spec["base"], store, base[0], context))
-    release = method.fit(auxiliary, context)
-    return _fitted(release, auxiliary, _values(store, source)["n_classes"], context)
+    return _fitted(node, store, context, method, auxiliary)
 
 
 def _of_game(game: str) -> Context:
