@@ -75,6 +75,8 @@ class GradientMatching(Attack):
     epochs : int, default=5
         Of that training.
     batch_size : int in 1 … 16, default=1
+        Where it does not divide the targets, the last batch is filled up with records of other batches, whose
+        second reconstructions are not answered.
     local_steps : int, default=1
         1: participants share a gradient (FedSGD). More: the update of that many local steps of SGD (FedAvg), each on
         the whole batch.
@@ -91,6 +93,10 @@ class GradientMatching(Attack):
         Weight of total variation; default 1e-5 for untrained and 1e-2 for trained victims.
     labels : {"auto", "sign", "counts", "minima"}, default="auto"
         How labels are inferred; see :func:`benchmark.learning.gradient_matching.infer_labels`.
+    reach : float > 0, optional
+        Standardised features are cut to [−reach, reach] before participants train on them. Without a limit a feature
+        that is all but constant among the auxiliary records decides alone what the model predicts, and where that is
+        certain there is no gradient to match. What is cut off comes back as the limit.
 
     References
     ----------
@@ -101,7 +107,7 @@ class GradientMatching(Attack):
 
     info: ClassVar[AttackInfo] = AttackInfo(
         name="gradient_matching",
-        version="1",
+        version="2",
         summary="Reconstructs released records from the gradients of training on them.",
         citation="Geiping et al. (2020), Inverting gradients, NeurIPS, arXiv:2003.14053",
         needs=Access.TRAINER,
@@ -126,6 +132,12 @@ class GradientMatching(Attack):
     tv: float | None = Field(None, ge=0, description="weight of total variation")
     labels: Literal["auto", "sign", "counts", "minima"] = Field(
         "auto", description="how labels are inferred"
+    )
+    reach: float | None = Field(
+        None,
+        gt=0,
+        allow_inf_nan=False,
+        description="standardised features are cut to ± this; by default not",
     )
 
     @model_validator(mode="after")
@@ -214,13 +226,18 @@ class _Federation:
         """Rows of the release, ``(T, b)``; the last batch is filled up with rows drawn before."""
         import torch
 
-        n, size = len(self.released), self.settings.batch_size
-        wanted = self.settings.targets
-        if wanted is None:
-            wanted = n if self.closed else TARGETS
-        rows = self.context.rng("targets").permutation(n)[:wanted]
+        size = self.settings.batch_size
+        rows = self.context.rng("targets").permutation(len(self.released))[: self.n_targets]
         count = -(-len(rows) // size)
         return torch.as_tensor(np.resize(rows, (count, size)))
+
+    @property
+    def n_targets(self) -> int:
+        """Released records attacked, each counted once."""
+        n, wanted = len(self.released), self.settings.targets
+        if wanted is None:
+            wanted = n if self.closed else TARGETS
+        return min(n, wanted)
 
     @cached_property
     def n_classes(self) -> int:
@@ -247,9 +264,10 @@ class _Federation:
         if records.kind == "image":
             return to_unit(records.data, self.context.device)
         mean, scale = self.unit
-        return torch.as_tensor(((records.data - mean) / scale).astype(np.float32)).to(
-            self.context.device
-        )
+        z = (records.data - mean) / scale
+        if self.settings.reach is not None:
+            z = z.clip(-self.settings.reach, self.settings.reach)
+        return torch.as_tensor(z.astype(np.float32)).to(self.context.device)
 
     def _labels(self, records: Records) -> torch.Tensor:
         import torch
@@ -388,6 +406,8 @@ class _Federation:
         places = assign(made, batches.cpu().numpy())
         targets = np.take_along_axis(rows.numpy(), places, axis=1).ravel()
         flat = made.reshape(-1, *made.shape[2:])
+        # Where the last batch was filled up, the records that fill it are answered where they stand first.
+        once = (np.arange(len(rows))[:, None] * rows.shape[1] + places).ravel() < self.n_targets
         notes: dict[str, float | int | str] = {
             "algorithm": self.algorithm,
             "network": self._name,
@@ -401,8 +421,8 @@ class _Federation:
             "batch_norm": self.settings.batch_norm if self._name != "linear" else "none",
         }
         return Reconstructions(
-            records=self._records(flat, found.labels.ravel().numpy()),
-            targets=targets.astype(np.int64),
+            records=self._records(flat[once], found.labels.ravel().numpy()[once]),
+            targets=targets[once].astype(np.int64),
             notes=notes,
         )
 

@@ -368,6 +368,9 @@ class Downstream(Attack):
         For ``loss``, which compares with none, 0.
     mode : {"online", "offline"}, default="online"
         Of ``lira`` and ``rmia``.
+    reach : float > 0, optional
+        Features, standardised by the release, are cut to [−reach, reach]. Without a limit, as users would train, a
+        feature that is all but constant in the release, and not so among the private records, decides alone.
 
     References
     ----------
@@ -395,6 +398,12 @@ class Downstream(Attack):
         description="shadow releases, half of them with each candidate",
     )
     mode: membership.Mode = Field("online", description="whether shadows with the record count")
+    reach: float | None = Field(
+        None,
+        gt=0,
+        allow_inf_nan=False,
+        description="standardised features are cut to ± this; by default not",
+    )
 
     def positive_controls(self) -> tuple[PositiveControl, ...]:
         """On ``identity`` a classifier tells as much as it overfits; without shadows, little of that is seen."""
@@ -428,7 +437,7 @@ class Downstream(Attack):
         everybody = _concatenate(candidates, auxiliary)
         if self.statistic != "loss":
             releases += _require(view, auxiliary, self.info.name)[1].releases
-        probabilities = _head_probabilities(releases, everybody, auxiliary, context)
+        probabilities = _head_probabilities(releases, everybody, auxiliary, self.reach, context)
         return Scores(values=self._compare(probabilities, everybody.labels, len(candidates), view))
 
     def _compare(
@@ -449,7 +458,11 @@ class Downstream(Attack):
 
 
 def _head_probabilities(
-    releases: Sequence[Records], queries: Records, validation: Records, context: Context
+    releases: Sequence[Records],
+    queries: Records,
+    validation: Records,
+    reach: float | None,
+    context: Context,
 ) -> np.ndarray:
     """Class probabilities ``(S + 1, n, C)`` of ``n`` queries under a head trained on each release.
 
@@ -465,6 +478,7 @@ def _head_probabilities(
         n_classes,
         validation=(validation.flat(), validation.labels),
         generators=[context.torch_generator("head") for _ in releases],
+        reach=reach,
         device=context.device,
     )
     points = queries.flat()

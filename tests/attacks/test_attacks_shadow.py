@@ -140,10 +140,10 @@ def heads_trained_once():
     """Statistics that look at the same heads share them here, as training is all of the cost."""
     train, known = shadow._head_probabilities, {}
 
-    def remembered(releases, queries, validation, context):
-        key = (queries.digest(), *(r.digest() for r in releases))
+    def remembered(releases, queries, validation, reach, context):
+        key = (reach, queries.digest(), *(r.digest() for r in releases))
         if key not in known:
-            known[key] = train(releases, queries, validation, context)
+            known[key] = train(releases, queries, validation, reach, context)
         return known[key]
 
     with pytest.MonkeyPatch.context() as patch:
@@ -176,6 +176,30 @@ def test_a_classifier_of_fresh_records_tells_nothing(statistic, digits, play, as
 
     aucs = [auc(Downstream(statistic=statistic), r, shadowed_view(r, fresh(r))) for r in games]
     assert_at_chance(aucs, [r.coins for r in games])
+
+
+def test_reach_keeps_a_feature_that_is_all_but_constant_from_deciding_alone(few):
+    """The first pixel is 0 in all released records but one, where it is 0.001, and 0 or 1 among the others."""
+
+    def flickering(records, values):
+        data = records.data.copy()
+        data[:, 0] = values
+        return records.replace(data=data)
+
+    found = {}
+    for reach in (None, 3.0):
+        aucs = []
+        for r, _ in few:
+            rng = np.random.default_rng(r.seed)
+            release = flickering(r.members, 0.001 * (np.arange(len(r.members)) == 0))
+            candidates = flickering(r.candidates, rng.integers(2, size=len(r.candidates)))
+            auxiliary = flickering(r.auxiliary, rng.integers(2, size=len(r.auxiliary)))
+            view = View(access=Access.RECORDS, records=release)
+            attack = Downstream(statistic="loss", reach=reach)
+            scores = attack.run(view, candidates, auxiliary, Context(seed=r.seed)).values
+            aucs.append(roc_auc_score(r.coins, scores))
+        found[reach] = np.mean(aucs)
+    assert found[3.0] > found[None] + 0.05
 
 
 def test_one_class_has_no_classifier(rounds):
