@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from fractions import Fraction
 from typing import TYPE_CHECKING, ClassVar, Literal
 
 import numpy as np
@@ -58,8 +59,9 @@ class Memorization(Attack):
     ``most_weights``, unless ``width`` says otherwise; where not all fit, rows chosen at random are carried.
 
     The figures of the attack itself are in the notes: the share of payload bits that came back, the mean absolute error
-    on a scale where the public limits of a value are 0 and 255 (for pixels: grey levels), records carried, and what
-    hiding them cost in accuracy on auxiliary records, against the same network trained without.
+    on a scale where the public limits of a value are 0 and 255 (for pixels: grey levels; a feature beyond its limits
+    counts as if at them), records carried, and what hiding them cost in accuracy on auxiliary records, against the same
+    network trained without, for as many epochs.
 
     Parameters
     ----------
@@ -94,7 +96,7 @@ class Memorization(Attack):
 
     info: ClassVar[AttackInfo] = AttackInfo(
         name="memorization",
-        version="1",
+        version="2",
         summary="Malicious training code hides released records in the model trained on them.",
         citation="Song, Ristenpart, Shmatikov (2017), CCS, arXiv:1709.07886",
         needs=Access.TRAINER,
@@ -217,25 +219,25 @@ class _Game:
         fit = int(self._room(self._width()) // self._size_of(dimension))
         if fit < 1:
             raise NotApplicable(
-                f"memorization carries no whole record: one takes {self._size_of(dimension):g} "
+                f"memorization carries no whole record: one takes {float(self._size_of(dimension)):g} "
                 f"{'queries' if attack.encoding == 'capacity_abuse' else 'weights'}, and there are "
                 f"{self._room(self._width())}. Raise width, most_weights, low_bits or most_queries, "
                 "or lower bits."
             )
         return min(fit, len(self.release), attack.records or len(self.release))
 
-    def _size_of(self, dimension: int) -> float:
-        """Weights, or queries, that one record takes."""
+    def _size_of(self, dimension: int) -> Fraction:
+        """Weights, or queries, that one record takes; exact, so that what just fits is carried."""
         from benchmark.learning.memorization import carried_bits
 
         if self.attack.encoding == "correlated_value":
-            return dimension
+            return Fraction(dimension)
         each = {
             "lsb": self.attack.low_bits,
             "sign": 1,
             "capacity_abuse": carried_bits(self.n_classes),
         }[self.attack.encoding]
-        return dimension * self.attack.bits / each
+        return Fraction(dimension * self.attack.bits, each)
 
     def _room(self, width: int) -> int:
         if self.attack.encoding == "capacity_abuse":
@@ -298,7 +300,7 @@ class _Game:
             ) from error
 
     def _trained(self, payload: _Payload | None) -> nn.Module:
-        """The network trained on the release, with the payload if there is one; same start and order of records."""
+        """The network trained on the release, with the payload if there is one; same start, same draws of the order."""
         import torch
 
         from benchmark.learning.memorization import train_
@@ -425,7 +427,8 @@ class _Inputs:
             self.shape = (vectors.shape[1],)
             self.centre = vectors.mean(axis=0, dtype=np.float64)
             scale = vectors.std(axis=0, dtype=np.float64)
-            self.scale = np.where(scale > 1e-6, scale, 1.0)
+            # What rounding leaves of a constant is no spread, whatever the unit.
+            self.scale = np.where(scale > 1e-7 * np.abs(self.centre), scale, 1.0)
 
     def of(self, records: Records, device: str) -> torch.Tensor:
         """Inputs ``(N, *shape) float32``."""
@@ -461,7 +464,7 @@ def _limits(release: Records, auxiliary: Records) -> tuple[np.ndarray, np.ndarra
 
 
 def _mean_error(records: Records, payload: _Payload) -> float:
-    """Mean absolute difference from the records carried, where a value's public limits are 0 and 255."""
+    """Mean absolute difference from the records carried, cut to the public limits, which are 0 and 255 here."""
     to_unit = payload.quantiser.unit
     return float(255 * np.abs(to_unit(_vectors(records)) - to_unit(payload.vectors)).mean())
 

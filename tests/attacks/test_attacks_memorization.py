@@ -93,6 +93,28 @@ def test_carries_as_many_rows_as_fit_chosen_at_random(vectors):
     assert set(draws[0]) != set(draws[1])
 
 
+@pytest.mark.parametrize(("low_bits", "records"), [(3, 9), (5, 15), (6, 18), (7, 21), (11, 33)])
+def test_what_just_fits_is_carried(low_bits, records):
+    """3 · (2 + 2) weights of ``low_bits`` bits each; a record of two features takes 2 · 2 bits."""
+    rng = np.random.default_rng(0)
+    vectors = Records(rng.normal(size=(100, 2)).astype(np.float32), np.arange(100) % 2)
+    attack = Memorization(width=3, low_bits=low_bits, bits=2, epochs=1, least_steps=1)
+    answer = _answer(attack, vectors, vectors)
+    assert answer.notes["records_carried"] == records
+    assert answer.notes["bit_accuracy"] == 1
+
+
+def test_the_unit_of_features_does_not_matter(vectors):
+    attack = Memorization(epochs=20, least_steps=1)
+    notes = []
+    for unit in (1.0, 2.0**-30):
+        small = vectors.replace(data=vectors.data * np.float32(unit))
+        release, auxiliary = small.take(np.arange(100)), small.take(np.arange(100, 300))
+        notes.append(_answer(attack, release, auxiliary).notes)
+    assert notes[0]["accuracy"] == notes[1]["accuracy"]
+    assert notes[0]["accuracy"] > 0.6  # of two classes, what the features tell
+
+
 def test_variants_that_carry_a_part_are_held_to_a_dataset_of_their_own():
     (everywhere,) = Memorization().positive_controls()
     assert everywhere.dataset is None and everywhere.at_least == 0.9
