@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
@@ -145,6 +146,13 @@ class Column:
     def key(self) -> tuple[str, str]:
         """What cells are found by."""
         return (self.attack, self.params)
+
+    @property
+    def given(self) -> list[str]:
+        """What its label adds to the name: the parameters that the suite gives, and the space that it asks for."""
+        added = self.label.removeprefix(self.attack)
+        found = re.fullmatch(r"(?:\((.*)\))?(@\w+)?", added, re.DOTALL)
+        return [text for text in (found.groups() if found else (added,)) if text]
 
 
 @dataclass
@@ -300,7 +308,7 @@ def _figure(record: dict[str, Any]) -> Figure:
 def _problem(record: dict[str, Any]) -> Problem:
     what = record["attack"] or record["utility"]
     if record["attack"]:
-        what = variant(what, record["attack_params"])
+        what = record.get("attack_label") or variant(what, record["attack_params"])
     elif record["perturbation"]:
         what = f"{what} under {record['perturbation']} {record['severity']:g}"
     return Problem(

@@ -27,15 +27,19 @@ def number(value: float) -> str:
 
 
 def interval(low: float, high: float) -> str:
-    """``[low, high]``; ``≥ low`` for a lower bound; ``""`` where there is none.
+    """``[low, high]``; ``≥ low`` or ``≤ high`` where it has one end; ``""`` where there is none.
 
-    >>> interval(0.4, 0.6), interval(1.5, float("nan"))
-    ('[0.400, 0.600]', '≥ 1.50')
+    >>> interval(0.4, 0.6), interval(1.5, float("nan")), interval(1.5, float("inf"))
+    ('[0.400, 0.600]', '≥ 1.50', '≥ 1.50')
+    >>> interval(float("nan"), 0.6)
+    '≤ 0.600'
     """
     if math.isnan(low) and math.isnan(high):
         return ""
-    if math.isnan(high):
+    if math.isnan(high) or high == math.inf:
         return f"≥ {number(low)}"
+    if math.isnan(low) or low == -math.inf:
+        return f"≤ {number(high)}"
     return f"[{number(low)}, {number(high)}]"
 
 

@@ -62,6 +62,7 @@ class Standing:
     privacy_rank: tuple[int, int] | None = None
     utility_rank: tuple[int, int] | None = None
     verdict: str = "incomplete"
+    shown_by: list[str] = field(default_factory=list)
     pareto: bool = False
     clean_error: Figure | None = None
     robustness: Figure | None = None
@@ -118,7 +119,7 @@ def missing_cells(group: Group, row: Row, access: str) -> list[str]:
     found = []
     for column in demanded(group, access):
         cell = row.attacks.get(column.key, Cell())
-        found += _absences(variant(column.attack, _params_of_note(group, column)), cell)
+        found += _absences(_name_of(group, column), cell)
     for utility, perturbation, severity in utility_columns(group):
         if perturbation and not severity:  # a mean over severities
             continue
@@ -130,9 +131,10 @@ def missing_cells(group: Group, row: Row, access: str) -> list[str]:
     return found
 
 
-def _params_of_note(group: Group, column: Column) -> str:
-    """An attack's parameters, where it takes part more than once."""
-    return column.params if sum(c.attack == column.attack for c in group.columns) > 1 else ""
+def _name_of(group: Group, column: Column) -> str:
+    """An attack's label; without one its name, with its parameters where it takes part more than once."""
+    several = sum(c.attack == column.attack for c in group.columns) > 1
+    return column.label or variant(column.attack, column.params if several else "")
 
 
 def _absences(name: str, cell: Cell) -> list[str]:
@@ -157,6 +159,7 @@ def standings(group: Group, access: str) -> list[Standing]:
             standing.clean_error = cell.figure(CLEAN_ERROR) if cell else None
             standing.robustness = cell.figure(MEAN_ERROR) if cell else None
         standing.unranked = _why_unranked(group, standing)
+        standing.shown_by = leaks(group, standing)
         standing.verdict = verdict(group, standing)
         found.append(standing)
     _give_ranks([s for s in found if s.ranked])
@@ -191,12 +194,22 @@ def verdict(group: Group, standing: Standing) -> str:
         return "violation"
     if worst is None or not _worst_is_sound(group, worst):
         return "incomplete"
-    # Copies of one member in a hundred move no AUC, yet certify an ε.
-    epsilon = standing.worst.get("epsilon_lower")
-    certified = epsilon is not None and _worst_is_sound(group, epsilon) and epsilon.value > 0
-    if worst.low > 0.5 or certified:
+    if leaks(group, standing):
         return "leak"
     return "incomplete" if standing.missing else "no leak found"
+
+
+def leaks(group: Group, standing: Standing) -> list[str]:
+    """The figures of the worst case that show a leak: ``AUC``, ``ε`` or both.
+
+    Copies of one member in a hundred move no AUC, yet certify an ε.
+    """
+    auc, epsilon = (standing.worst.get(m) for m in (PRIVACY_METRIC, "epsilon_lower"))
+    shown = {
+        "AUC": auc is not None and auc.low > 0.5 and _worst_is_sound(group, auc),
+        "ε": epsilon is not None and epsilon.value > 0 and _worst_is_sound(group, epsilon),
+    }
+    return [name for name, so in shown.items() if so]
 
 
 def _give_ranks(ranked: list[Standing]) -> None:

@@ -54,9 +54,10 @@ class Robustness:
 
 @dataclass
 class ClaimHere:
-    """A claim of the suite's paper about figures of perturbed records, with its rows of this place."""
+    """A claim of the suite about figures of perturbed records, with its rows of this place."""
 
     text: str
+    margin: float
     rows: list[dict[str, Any]]
 
 
@@ -72,7 +73,7 @@ def claims_here(group: Group, utility: str, info: Mapping[str, Any]) -> list[Cla
             and any(f", under {name} (" in row.get("figure", "") for name in names)
         ]
         if rows:
-            found.append(ClaimHere(claim.get("text", ""), rows))
+            found.append(ClaimHere(claim.get("text", ""), claim.get("margin", 0.0), rows))
     return found
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+from markupsafe import Markup, escape
 
 from leaderboards import charts, figures, robustness, views
 from leaderboards.board import access_rank, read_board
@@ -139,7 +140,6 @@ def render(results: pd.DataFrame, curves: pd.DataFrame, info: dict[str, Any]) ->
 
 def _environment() -> Any:
     from jinja2 import Environment, PackageLoader, StrictUndefined
-    from markupsafe import Markup
 
     env = Environment(
         loader=PackageLoader("leaderboards"),
@@ -160,6 +160,7 @@ def _environment() -> Any:
         "key": _sort_key,
         "link": _link,
         "raw": Markup,
+        "breakable": _breakable,
         "paragraphs": lambda text: [p for p in str(text).split("\n\n") if p.strip()],
         "metric": lambda name: views.METRIC_NAMES.get(name, name),
     }
@@ -170,7 +171,7 @@ def _environment() -> Any:
         "whisker": lambda *numbers: Markup(charts.whisker(*numbers)),
         "cell_of": views.cell_of,
         "mean_errors": robustness.mean_errors,
-        "tpr_at": views.tpr_at,
+        "figure_at": views.figure_at,
         "epsilon_ceiling": epsilon_ceiling,
         "access_rank": access_rank,
         "isnan": lambda value: value is None or math.isnan(value),
@@ -183,6 +184,11 @@ def _environment() -> Any:
 def _sort_key(value: float | None) -> str:
     """A number for a ``data-sort`` attribute; ``""`` (sorted last) where there is none."""
     return "" if value is None or math.isnan(value) else repr(float(value))
+
+
+def _breakable(name: str) -> Markup:
+    """A name that may go on in a new line behind an underscore and before a bracket."""
+    return escape(name).replace("_", Markup("_<wbr>")).replace("(", Markup("<wbr>("))
 
 
 def _link(url: Any) -> str:

@@ -218,13 +218,10 @@ def _view_group(group, levels, styles, index, info, anchor) -> GroupView:
     drawn = [] if index is None else range(len(levels))
     utility, metrics = chosen[0] if chosen else "", _utility_metrics(group, chosen)
     axes = ["utility"] + ["robustness"] * any(v.views[-1].robustness for v in rows)
-    about: dict[str, Any] = next(
-        (d for d in info.get("datasets", []) if d.get("name") == group.dataset), {}
-    )
     return GroupView(
         anchor=anchor,
         group=group,
-        about=about,
+        about=_dataset_of(group, info),
         columns=[_attack_column(group, c, levels, info) for c in group.columns],
         attack_metrics=_attack_metrics(group),
         utility=utility,
@@ -247,6 +244,11 @@ def _view_group(group, levels, styles, index, info, anchor) -> GroupView:
         absent=absent,
         not_applicable=not_applicable,
     )
+
+
+def _dataset_of(group: Group, info: dict[str, Any]) -> dict[str, Any]:
+    """What the run says of a group's dataset; nothing where it says nothing."""
+    return next((d for d in info.get("datasets", []) if d.get("name") == group.dataset), {})
 
 
 def _anchor(text: str, taken: set[str]) -> str:
@@ -290,7 +292,7 @@ def _attack_column(group: Group, column: Column, levels: list[str], info: dict) 
     )
     if void and not why:
         why = next(iter(_void_reasons(group, column)), "its control failed")
-    params = parameter_texts(column.params) if apart else []
+    params = parameter_texts(column.params) if apart and not column.label else column.given
     return AttackColumn(column, params, column.access, beyond, void, why)
 
 
@@ -464,13 +466,20 @@ def _roc(group: Group, rows: list[RowView], level: int, index: dict) -> Chart | 
     return Chart(charts.roc(lines, resolution), description, shown, notes, lines)
 
 
+def figure_at(line: Line, fpr: float) -> Figure:
+    """The mean TPR of a curve at an FPR, with the limits of its band; without a value where none can be resolved."""
+    if line.fpr[0] > fpr:
+        reason = f"the curve resolves no FPR finer than {figures.number(float(line.fpr[0]))}"
+        return Figure(math.nan, reason=reason)
+    place = np.searchsorted(line.fpr, fpr * (1 + 1e-9), side="right") - 1
+    value, low, high = (float(curve[place]) for curve in (line.tpr, line.low, line.high))
+    return Figure(value, low, high)
+
+
 def tpr_at(line: Line, fpr: float) -> str:
     """The mean TPR of a curve at an FPR, as text."""
-    if line.fpr[0] > fpr:
-        return "not resolvable"
-    return figures.number(
-        float(line.tpr[np.searchsorted(line.fpr, fpr * (1 + 1e-9), side="right") - 1])
-    )
+    figure = figure_at(line, fpr)
+    return figures.number(figure.value) if figure.known else "not resolvable"
 
 
 def _resolution(group: Group) -> float:
@@ -586,9 +595,11 @@ def picture_sheets(
 ) -> list[tuple[RowView, str, dict[str, Any]]]:
     """What the run shows of pictures that attacks grew or recovered: row of a method, attack, entry.
 
-    Controls are shown too, since what an attack makes of the members themselves says what it can do.
+    Controls are shown too, since what an attack makes of the members themselves says what it can do. Of a dataset that
+    is not declared public there are none, whatever the run hands over.
     """
-    return _answers("pictures", group, rows, info)
+    about: dict[str, Any] = _dataset_of(group, info)
+    return _answers("pictures", group, rows, info) if about.get("public") is True else []
 
 
 def _answers(

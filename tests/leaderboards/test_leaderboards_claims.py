@@ -63,6 +63,8 @@ def test_both_figures_the_difference_and_the_verdict_are_shown(info):
     section = section[: section.index("</section>")]
     for text in ("0.913", "[0.900, 0.920]", "0.871", "0.0420", "[0.0310, 0.0530]", "3 seeds"):
         assert text in section
+    assert '≥<span class="also">within 0.01</span>' in section and "&gt;=" not in section
+    assert "0 reproduced, 1 not reproduced, 0 undecided, 1 no figure, of 2." in section
     assert section.count("✓ reproduced") == 1
     assert section.count("✕ not reproduced") == 2, "one row, and the claim as a whole"
     assert "no figure for auroc of gan" in section
@@ -87,12 +89,15 @@ def test_json_has_the_claims_without_nan(info, tmp_path):
 def test_a_claim_about_perturbed_records_stands_beside_their_curves():
     figure = "macro_auroc by linear_probe, under gaussian_noise (severities: all)"
     rows = [row("not reproduced", figure=figure, left=NASTY), row(figure="clean auroc")]
-    claim = {"id": "robust", "text": f"More robust {NASTY}", "source": "", "margin": 0.0}
+    rows[0]["relation"] = ">"
+    claim = {"id": "robust", "text": f"More robust {NASTY}", "source": "", "margin": 0.02}
     info = {**make_info(), "claims": [{**claim, "verdict": "not reproduced", "rows": rows}]}
     page = render(make_results(), make_curves(), info)
     digits, phantom = page.split('class="group"')[1:3]
-    assert digits.count("The paper’s claim about these figures") == 1
+    assert digits.count("A claim about these figures") == 1
     table = digits.split('class="claim"')[1].split("</table>")[0]
     assert table.count("not reproduced") == 1 and "0.913" in table and "0.0420" in table
     assert "clean auroc" not in table and NASTY not in page
-    assert "The paper’s claim about these figures" not in phantom
+    assert "macro_<wbr>auroc by linear_<wbr>probe, under gaussian_<wbr>noise" in table
+    assert '&gt;<span class="also">by more than 0.02</span>' in table
+    assert "A claim about these figures" not in phantom

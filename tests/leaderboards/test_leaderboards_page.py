@@ -172,6 +172,16 @@ def test_the_access_filter_sorts_again(visit):
     assert keys == sorted(keys)
 
 
+def test_rows_are_in_the_order_of_the_privacy_ranks_and_follow_the_access(visit):
+    page = visit()
+    assert page.get_attribute(PRIVACY, "aria-sort") == "ascending"
+    page.check("#level-0")
+    keys = page.locator(f"{BOARD} >> tbody.methods > tr").evaluate_all(
+        "rs => rs.map(r => +(r.cells[2].getAttribute('data-sort-0') || Infinity))"
+    )
+    assert keys == sorted(keys) and len(set(keys)) > 2
+
+
 def test_the_spread_over_seeds_can_be_shown_without_hovering(visit):
     page = visit(java_script_enabled=False)
     assert page.locator(".spread:visible").count() == 0

@@ -311,6 +311,20 @@ def test_a_worst_case_may_name_an_attack_by_its_label():
     assert not verdict_of("near[k=1]")["ranked"]
 
 
+@pytest.mark.parametrize(
+    ("label", "given"),
+    [
+        ("near", []),
+        ("near(k=5, at=[1, 2])", ["k=5, at=[1, 2]"]),
+        ("near@image", ["@image"]),
+        ("near(by=(a))@feature", ["by=(a)", "@feature"]),
+        ("near[x]", ["[x]"]),
+    ],
+)
+def test_what_a_label_adds_to_the_name(label, given):
+    assert board.Column("near", '{"k": 5, "metric": "l2"}', label=label).given == given
+
+
 def test_columns_that_are_not_there_are_named():
     with pytest.raises(ValueError, match="Missing: ci_low, reason"):
         leaderboards.rank(frame(release("a", (0.6, 0.55, 0.65))).drop(columns=["ci_low", "reason"]))
@@ -420,5 +434,10 @@ def test_a_certified_epsilon_is_a_leak_though_no_auc_shows_it():
     assert ranked(unseen).loc["a", "verdict"] == "no leak found"
     assert ranked([*unseen, epsilon(0.0)]).loc["a", "verdict"] == "no leak found"
     assert ranked([*unseen, epsilon(0.7)]).loc["a", "verdict"] == "leak"
+    shown = {
+        tuple(ranking.standings(board.read_board(frame(rows)).groups[0], "records")[0].shown_by)
+        for rows in ([*unseen, epsilon(0.7)], release("a", (0.6, 0.55, 0.65)), unseen)
+    }
+    assert shown == {("ε",), ("AUC",), ()}
     void = [{**r, "status": "void"} if r["attack"] == "near" else r for r in unseen]
     assert ranked([*void, epsilon(0.7)]).loc["a", "verdict"] == "incomplete"

@@ -247,6 +247,81 @@ def test_pictures_stand_where_the_run_has_them(site):
     assert page.count("Pictures that attacks made") == 1
 
 
+@pytest.mark.parametrize("public", [False, None])
+def test_pictures_of_a_dataset_that_is_not_declared_public_are_left_out(tmp_path, public):
+    info = make_info()
+    info["datasets"][0]["public"] = public
+    page = leaderboards.build_site(make_results(), make_curves(), info, tmp_path).read_text(
+        encoding="utf-8"
+    )
+    assert PIXEL not in page and "Pictures that attacks made" not in page
+    assert "It shows no record of any dataset." in page
+
+
+def test_the_foot_of_a_page_with_pictures_says_whose_they_are(page):
+    assert "Pictures on it are of datasets that are declared public." in page
+    assert "no record of any dataset" not in page
+
+
+def test_an_attack_is_headed_by_what_the_suite_gives_it(tmp_path):
+    results = make_results()
+    near = results["attack"].eq("nearest_distance")
+    results["attack_label"] = results["attack"].mask(near, "nearest_distance(k=1)@feature")
+    results.loc[near, "attack_params"] = '{"k": 1, "metric": "l2", "space": "feature"}'
+    other = results[near].assign(
+        attack_label="nearest_distance(k=5)@feature",
+        attack_params='{"k": 5, "metric": "l2", "space": "feature"}',
+    )
+    results = pd.concat([results, other], ignore_index=True)
+    page = leaderboards.build_site(results, make_curves(), make_info(), tmp_path).read_text(
+        encoding="utf-8"
+    )
+    heads = re.findall(r'<th scope="col" data-column[^>]*class="attack.*?</th>', page, re.S)
+    texts = [re.sub(r"<[^>]*>|\s+", " ", head) for head in heads]
+    near = [t.split() for t in texts if "nearest_distance" in t]
+    assert near[0][:3] == ["nearest_distance", "k=1,", "@feature"]
+    assert near[1][:3] == ["nearest_distance", "k=5,", "@feature"]
+    assert "metric=l2" not in page
+    content = json.loads((tmp_path / "leaderboard.json").read_text(encoding="utf-8"))
+    assert "nearest_distance(k=1)@feature" in {e["cell"] for e in content["without_figure"]}
+
+
+def visible(page):
+    """The text of the page as it reads, without what only hovering shows."""
+    return re.sub(r"\s+", " ", "".join(Elements(page).text))
+
+
+def test_every_figure_has_its_interval_without_hovering(page):
+    text = visible(page)
+    interval = r" \[\d\S*, \d\S*\]"
+    for figure in ("× \\S+ of real", "clean 0.\\d+", "re-identifies \\S+ \\(bound \\S+\\)"):
+        found = re.findall(figure, text)
+        assert found and len(re.findall(figure + interval, text)) == len(found), figure
+    found = re.findall(rf"flags (\S+){interval} others (\S+){interval}", text)
+    assert len(found) == len(re.findall(r"flags \S+", text)) > 10
+
+
+def test_the_table_of_roc_curves_has_the_limits_of_the_bands(page):
+    table = re.search(
+        r'<table aria-label="ROC[^>]*>.*?</table>|The curves as a table.*?</table>', page, re.S
+    )[0]
+    line = re.search(r"<tr><th scope=\"row\">identity</th>(.*?)</tr>", table, re.S)[1]
+    cells = [visible(cell).split() for cell in re.findall(r"<td>(.*?)</td>", line, re.S)]
+    assert len(cells) == 6
+    for value, low, high in cells:  # the band of make_curves: a tenth either way, within 0 and 1
+        assert float(low.strip("[,")) == pytest.approx(max(float(value) - 0.1, 0), abs=2e-3)
+        assert float(high.strip("]")) == pytest.approx(min(float(value) + 0.1, 1), abs=2e-3)
+
+
+def test_a_void_attack_flags_nobody(tmp_path):
+    results = make_results()
+    results.loc[results["attack"].eq("near_duplicate"), "status"] = "void"
+    page = leaderboards.build_site(results, make_curves(), make_info(), tmp_path).read_text(
+        encoding="utf-8"
+    )
+    assert not re.search(r"flags \S+", visible(page))
+
+
 def test_results_of_an_earlier_version_still_make_a_page(tmp_path):
     info = make_info()
     del info["exposed"], info["pairs"], info["pictures"]
