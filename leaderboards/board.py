@@ -340,7 +340,7 @@ def _records(results: pd.DataFrame) -> Iterable[dict[str, Any]]:
         elif name == "method_control":
             columns[name] = [not pd.isna(c) and bool(c) for c in series]
         else:
-            columns[name] = ["" if pd.isna(text) else str(text) for text in series]
+            columns[name] = [str(text) for text in series.astype(object).where(series.notna(), "")]
     columns["severity"] = [0.0 if math.isnan(s) else s for s in columns["severity"]]
     columns["status"] = [status or "ok" for status in columns["status"]]
     for values in zip(*columns.values(), strict=True):

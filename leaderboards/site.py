@@ -7,6 +7,7 @@ import hashlib
 import json
 import math
 import os
+from functools import cache
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ import pandas as pd
 from markupsafe import Markup, escape
 
 from leaderboards import charts, figures, robustness, views
-from leaderboards.board import access_rank, read_board
+from leaderboards.board import Board, access_rank, read_board
 from leaderboards.ranking import TPR_METRIC, VERDICTS, epsilon_ceiling, rank_board
 
 MARKS = {"violation": "▲", "leak": "●", "no leak found": "○", "incomplete": "□"}
@@ -62,10 +63,10 @@ def build_site(
     Path
         ``out/index.html``.
     """
-    out = Path(out)
+    out, board = Path(out), read_board(results)
     out.mkdir(parents=True, exist_ok=True)
-    write_json(results, info, out)
-    return _write(out / "index.html", render(results, curves, info))
+    _write(out / "leaderboard.json", _json(board, info))
+    return _write(out / "index.html", _page(board, curves, info))
 
 
 def write_json(results: pd.DataFrame, info: dict[str, Any], out: Path) -> Path:
@@ -76,7 +77,10 @@ def write_json(results: pd.DataFrame, info: dict[str, Any], out: Path) -> Path:
     """
     out = Path(out)
     out.mkdir(parents=True, exist_ok=True)
-    board = read_board(results)
+    return _write(out / "leaderboard.json", _json(read_board(results), info))
+
+
+def _json(board: Board, info: dict[str, Any]) -> str:
     tables = {level: _objects(rank_board(board, level)) for level in board.levels}
     content = {
         "format": JSON_FORMAT,
@@ -106,12 +110,15 @@ def write_json(results: pd.DataFrame, info: dict[str, Any], out: Path) -> Path:
         ],
     }
     text = json.dumps(_strict(content), ensure_ascii=False, indent=1, allow_nan=False, default=str)
-    return _write(out / "leaderboard.json", text + "\n")
+    return text + "\n"
 
 
 def render(results: pd.DataFrame, curves: pd.DataFrame, info: dict[str, Any]) -> str:
     """The page as text."""
-    board = read_board(results)
+    return _page(read_board(results), curves, info)
+
+
+def _page(board: Board, curves: pd.DataFrame, info: dict[str, Any]) -> str:
     sections = views.view_groups(board, curves, info)
     groups = [g for g in sections if not g.about.get("known_answer")]
     css, js = _asset("static/board.css"), _asset("static/board.js")
@@ -138,6 +145,7 @@ def render(results: pd.DataFrame, curves: pd.DataFrame, info: dict[str, Any]) ->
     )
 
 
+@cache
 def _environment() -> Any:
     from jinja2 import Environment, PackageLoader, StrictUndefined
 

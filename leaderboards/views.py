@@ -151,6 +151,7 @@ class GroupView:
     about: dict[str, Any]
     columns: list[AttackColumn]
     attack_metrics: list[str]
+    own_metrics: list[str]
     utility: str
     metrics: list[str]
     utility_start: float
@@ -215,6 +216,7 @@ def _view_group(group, levels, styles, index, info, anchor) -> GroupView:
         rows.append(RowView(row, styles[row.method, row.params], apart, params, views))
     chosen = utility_metric(group)
     absent, not_applicable = _problems(group, rows)
+    common, own = _attack_metrics(group)
     drawn = [] if index is None else range(len(levels))
     utility, metrics = chosen[0] if chosen else "", _utility_metrics(group, chosen)
     axes = ["utility"] + ["robustness"] * any(v.views[-1].robustness for v in rows)
@@ -223,7 +225,8 @@ def _view_group(group, levels, styles, index, info, anchor) -> GroupView:
         group=group,
         about=_dataset_of(group, info),
         columns=[_attack_column(group, c, levels, info) for c in group.columns],
-        attack_metrics=_attack_metrics(group),
+        attack_metrics=common,
+        own_metrics=own,
         utility=utility,
         metrics=metrics,
         utility_start=_utility_start(group, chosen),
@@ -360,12 +363,20 @@ def _utility_start(group: Group, chosen: tuple[str, str] | None) -> float:
     return max(0.0, min(0.9, math.floor(10 * min(lows, default=0.0)) / 10))
 
 
-def _attack_metrics(group: Group) -> list[str]:
-    """All metrics of attacks, in the order of :data:`METRIC_NAMES`, then others."""
-    found = dict.fromkeys(
-        m for row in group.rows for cell in row.attacks.values() for m in cell.metrics
-    )
-    return [m for m in METRIC_NAMES if m in found] + [m for m in found if m not in METRIC_NAMES]
+def _attack_metrics(group: Group) -> tuple[list[str], list[str]]:
+    """The metrics that most attacks have, and those of a few alone; as :data:`METRIC_NAMES` has them, then others."""
+    attacks: dict[str, set[tuple[str, str]]] = {}
+    for row in group.rows:
+        for attack, cell in row.attacks.items():
+            for metric in cell.metrics:
+                attacks.setdefault(metric, set()).add(attack)
+    found = [
+        *(m for m in METRIC_NAMES if m in attacks),
+        *(m for m in attacks if m not in METRIC_NAMES),
+    ]
+    most = len(set().union(*attacks.values())) / 2
+    common = [m for m in found if len(attacks[m]) > most]
+    return common, [m for m in found if m not in common]
 
 
 def _conditions(group: Group, chosen: tuple[str, str] | None) -> list[Condition]:

@@ -313,6 +313,24 @@ def test_the_table_of_roc_curves_has_the_limits_of_the_bands(page):
         assert float(high.strip("]")) == pytest.approx(min(float(value) + 0.1, 1), abs=2e-3)
 
 
+def test_figures_that_few_attacks_have_stand_in_one_column(tmp_path):
+    results = make_results()
+    note = results[results["attack"].eq("domias") & results["metric"].eq("auc")]
+    results = pd.concat([results, note.assign(metric="note:peak", value=42.0)], ignore_index=True)
+    page = leaderboards.build_site(results, make_curves(), make_info(), tmp_path).read_text(
+        encoding="utf-8"
+    )
+    table = page[page.index('<caption id="on-digits-pixels-every"') :].partition("</table>")[0]
+    heads = [visible(h).strip() for h in re.findall(r"<th scope=\"col\".*?</th>", table, re.S)]
+    assert heads[:3] == ["Method", "Attack", "AUC"] and heads[-1] == "Figures of its own"
+    assert "Re-identified" not in heads and "note:peak" not in heads
+    for line in re.findall(r"<tr>.*?</tr>", table.split("<tbody>")[1], re.S):
+        cells = [visible(c) for c in re.findall(r"<td.*?</td>", line, re.S)]
+        assert len(cells) == len(heads) - 1
+        assert ("note:peak 42.0" in cells[-1]) == cells[0].startswith("domias")
+        assert ("Re-identified" in cells[-1]) == cells[0].startswith("linkage")
+
+
 def test_a_void_attack_flags_nobody(tmp_path):
     results = make_results()
     results.loc[results["attack"].eq("near_duplicate"), "status"] = "void"
