@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
@@ -22,8 +24,9 @@ from benchmark.contracts import (
 
 if TYPE_CHECKING:
     import torch
+    from torch import nn
 
-    from benchmark.learning.federated import Participant
+    from benchmark.learning.federated import Generator, Participant
 
 __all__ = ["GANAttack"]
 
@@ -37,7 +40,8 @@ class GANAttack(Attack):
 
     What is grown are typical pictures of a class, not records: even of a release of the members themselves this says
     little about who is a member, so the attack has no positive control by AUC. Its success is in the notes: the
-    correlation of the fakes' mean with the class mean of the release, the same after the mean of the auxiliary records
+    correlation of the fakes' mean with the class mean of the release, the mean correlation of the fakes one by one
+    (``correlation_each``), that of their mean after the mean of the auxiliary records
     has been taken off both (``correlation_centred``: what is peculiar to the class), and the distance of a fake to the
     nearest released image of its class (root mean square, grey levels); all beside a run without injection, and the
     first beside what the mean of the adversary's own records gives, which can be high where classes look alike.
@@ -47,13 +51,17 @@ class GANAttack(Attack):
     ----------
     classes : int or list of int, default=1
         How many of the released classes are attacked, drawn at random, or which. Time grows with their number.
+    warm_up : int, default=40
+        Rounds of federated averaging before the adversary begins. What is fitted to a model that has hardly learned
+        looks a little like the class even without injection.
     rounds : int, default=30
-        Of federated averaging.
-    local_epochs : int, default=1
-        Passes of each participant over its records in a round.
+        Of federated averaging from then on.
+    local_records : int, default=250
+        Records that each participant trains on in a round, drawn anew from its own. Few, so that generators and model
+        answer each other often; of many, so that the model learns well.
     generator_steps : int, default=10
         Steps of each generator in a round.
-    fakes : int, default=16
+    fakes : int, default=32
         Fakes of each class that the adversary trains on in a round.
     inject : bool, default=True
     control : bool, default=True
@@ -71,7 +79,7 @@ class GANAttack(Attack):
 
     info: ClassVar[AttackInfo] = AttackInfo(
         name="gan_attack",
-        version="2",
+        version="3",
         summary="Grows pictures of a class from federated training with who holds its records.",
         citation="Hitaj, Ateniese, Perez-Cruz (2017), CCS, arXiv:1702.07464",
         needs=Access.TRAINER,
@@ -82,10 +90,11 @@ class GANAttack(Attack):
     )
 
     classes: int | list[int] = Field(1, description="how many classes are attacked, or which")
-    rounds: int = Field(30, ge=1, description="rounds of federated averaging")
-    local_epochs: int = Field(1, ge=1, description="passes over the own records in a round")
+    warm_up: int = Field(40, ge=0, description="rounds before the adversary begins")
+    rounds: int = Field(30, ge=1, description="rounds of federated averaging from then on")
+    local_records: int = Field(250, ge=1, description="records a participant trains on in a round")
     generator_steps: int = Field(10, ge=1, description="steps of each generator in a round")
-    fakes: int = Field(16, ge=1, description="fakes of each class trained on in a round")
+    fakes: int = Field(32, ge=1, description="fakes of each class trained on in a round")
     inject: bool = Field(True, description="whether fakes are taught as an extra class")
     control: bool = Field(True, description="also run without injection, for the notes")
     size: int = Field(32, ge=8, le=64, description="longest side in pixels at which it works")
@@ -107,15 +116,16 @@ class GANAttack(Attack):
 
     def _play(self, release: Records, auxiliary: Records, context: Context) -> Reconstructions:
         targets = self._targets(release, context)
-        fakes = self._grown(release, auxiliary, targets, self.inject, context)
+        game = _Federated(self, release, auxiliary, targets, context)
+        fakes = game.grown(self.inject)
         notes: dict[str, float | int | str] = {
             "classes": ", ".join(map(str, targets)),
             **_figures(fakes, release, auxiliary),
             "correlation_own_records": _own_figure(auxiliary, release, targets),
         }
         if self.control and self.inject:
-            without = self._grown(release, auxiliary, targets, False, context)
-            notes |= {f"{k}_without": v for k, v in _figures(without, release, auxiliary).items()}
+            without = _figures(game.grown(False), release, auxiliary)
+            notes |= {f"{name}_without": value for name, value in without.items()}
         return Reconstructions(records=fakes, notes=notes)
 
     def _targets(self, release: Records, context: Context) -> list[int]:
@@ -138,42 +148,78 @@ class GANAttack(Attack):
             raise ValueError(f"must be a number of classes ≥ 1 or a list of them. Got {classes}.")
         return classes
 
-    def _grown(
-        self,
-        release: Records,
-        auxiliary: Records,
-        targets: list[int],
-        inject: bool,
-        context: Context,
-    ) -> Records:
+
+@dataclass(frozen=True, eq=False)
+class _Federated:
+    """The training of victim and adversary, with or without injection after the same warm-up."""
+
+    settings: GANAttack
+    release: Records
+    auxiliary: Records
+    targets: list[int]
+    context: Context
+
+    def grown(self, inject: bool) -> Records:
         """``samples`` fakes of each target, of the release's size."""
         import torch
 
-        from benchmark.learning.federated import Federation, generate, train_federation
+        from benchmark.learning.federated import generate
 
-        n_classes = 1 + max(int(release.labels.max()), int(auxiliary.labels.max()))
-        generator = context.torch_generator("federation")
-        _, makers = train_federation(
-            self._participant(release, context.device),
-            self._participant(auxiliary.take(~np.isin(auxiliary.labels, targets)), context.device),
+        settings, generator = self.settings, self.context.torch_generator("federation")
+        _, makers = self._trained(
+            self.targets, settings.rounds, inject, generator, start=self._warmed_up
+        )
+        with torch.no_grad():
+            images = torch.cat(
+                [generate(makers[t], settings.samples, generator) for t in self.targets]
+            )
+        labels = np.repeat(np.array(self.targets, dtype=np.int64), settings.samples)
+        return Records(_as_pixels(images, self.release.data.shape[1:3]), labels)
+
+    @cached_property
+    def _warmed_up(self) -> nn.Module:
+        """The shared model when the adversary begins."""
+        generator = self.context.torch_generator("warm-up")
+        shared, _ = self._trained([], self.settings.warm_up, False, generator)
+        return shared
+
+    def _trained(
+        self,
+        targets: list[int],
+        rounds: int,
+        inject: bool,
+        generator: torch.Generator,
+        start: nn.Module | None = None,
+    ) -> tuple[nn.Module, dict[int, Generator]]:
+        from benchmark.learning.federated import Federation, train_federation
+
+        settings = self.settings
+        return train_federation(
+            self._victim,
+            self._adversary,
             targets,
-            n_classes,
+            1 + max(int(self.release.labels.max()), int(self.auxiliary.labels.max())),
             Federation(
-                rounds=self.rounds,
-                local_epochs=self.local_epochs,
-                generator_steps=self.generator_steps,
-                fakes=self.fakes,
+                rounds=rounds,
+                local_records=settings.local_records,
+                generator_steps=settings.generator_steps,
+                fakes=settings.fakes,
                 inject=inject,
             ),
             generator,
-            context.progress,
+            self.context.progress,
+            start,
         )
-        with torch.no_grad():
-            images = torch.cat([generate(makers[t], self.samples, generator) for t in targets])
-        labels = np.repeat(np.array(targets, dtype=np.int64), self.samples)
-        return Records(_as_pixels(images, release.data.shape[1:3]), labels)
 
-    def _participant(self, records: Records, device: str) -> Participant:
+    @cached_property
+    def _victim(self) -> Participant:
+        return self._participant(self.release)
+
+    @cached_property
+    def _adversary(self) -> Participant:
+        return self._participant(self.auxiliary.take(~np.isin(self.auxiliary.labels, self.targets)))
+
+    def _participant(self, records: Records) -> Participant:
         """Images in [−1, 1], reduced to ``size`` by averaging."""
         import torch
         from torch.nn import functional as F
@@ -181,9 +227,9 @@ class GANAttack(Attack):
         from benchmark.learning.federated import Participant
         from benchmark.learning.networks import to_unit
 
-        images = 2 * to_unit(records.data, device) - 1
+        images = 2 * to_unit(records.data, self.context.device) - 1
         height, width = int(images.shape[2]), int(images.shape[3])
-        scale = min(1.0, self.size / max(height, width))
+        scale = min(1.0, self.settings.size / max(height, width))
         sides = max(1, round(height * scale)), max(1, round(width * scale))
         if min(sides) < 4:
             raise NotApplicable(
@@ -193,7 +239,7 @@ class GANAttack(Attack):
             images = F.adaptive_avg_pool2d(images, sides)
         elif scale < 1:  # the adversary of all classes, which pooling would refuse
             images = images.new_empty((0, images.shape[1], *sides))
-        return Participant(images, torch.from_numpy(records.labels).to(device))
+        return Participant(images, torch.from_numpy(records.labels).to(self.context.device))
 
 
 def _as_pixels(images: torch.Tensor, sides: tuple[int, ...]) -> np.ndarray:
@@ -212,16 +258,18 @@ def _figures(fakes: Records, release: Records, auxiliary: Records) -> dict[str, 
     from benchmark.learning.neighbours import nearest
 
     centre = auxiliary.data.reshape(len(auxiliary), -1).mean(axis=0, dtype=np.float64)
-    correlations, centred, distances = [], [], []
+    correlations, each, centred, distances = [], [], [], []
     for label in np.unique(fakes.labels):
         made = _pixels(fakes, label)
         real = _pixels(release, label)
         means = made.mean(axis=0, dtype=np.float64), real.mean(axis=0, dtype=np.float64)
         correlations.append(_correlation(*means))
+        each.append(np.mean([_correlation(fake, means[1]) for fake in made]))
         centred.append(_correlation(means[0] - centre, means[1] - centre))
         distances.append(nearest(made, real)[0].mean() / np.sqrt(made.shape[1]))
     return {
         "correlation": float(np.mean(correlations)),
+        "correlation_each": float(np.mean(each)),
         "correlation_centred": float(np.mean(centred)),
         "nearest_distance": float(np.mean(distances)),
     }

@@ -137,8 +137,8 @@ class Federation:
     ----------
     rounds : int
         Of federated averaging.
-    local_epochs : int
-        Passes of each participant over its records in a round.
+    local_records : int
+        Records that each participant trains on in a round, drawn anew from its own; all, if it has no more.
     lr, momentum, batch_size
         Of their SGD, whose momentum starts anew in each round.
     generator_steps : int
@@ -146,19 +146,19 @@ class Federation:
     generator_batch : int
         Codes a step.
     fakes : int
-        Images of each generator that the adversary trains on in a round, where it injects.
+        Images of each generator that the adversary trains on in a round too, where it injects.
     inject : bool
         Whether it does; without, generators are only fitted to the shared model.
     """
 
     rounds: int = 30
-    local_epochs: int = 1
-    lr: float = 0.02
-    momentum: float = 0.9
+    local_records: int = 250
+    lr: float = 0.1
+    momentum: float = 0.5
     batch_size: int = 32
     generator_steps: int = 10
-    generator_batch: int = 32
-    fakes: int = 64
+    generator_batch: int = 16
+    fakes: int = 32
     inject: bool = True
 
 
@@ -180,6 +180,7 @@ def train_federation(
     settings: Federation,
     generator: torch.Generator,
     progress: Callable[[float], None] | None = None,
+    start: nn.Module | None = None,
 ) -> tuple[nn.Module, dict[int, Generator]]:
     """Train the shared model and, against it, one generator for each target class.
 
@@ -188,7 +189,7 @@ def train_federation(
     victim, adversary : Participant
         On one device; the victim's has records of the target classes.
     targets : sequence of int
-        Classes that the adversary wants to see.
+        Classes that the adversary wants to see; none for training without an attack.
     n_classes : int
         Real classes; fakes are labelled ``n_classes``.
     settings : Federation
@@ -196,6 +197,8 @@ def train_federation(
         On the CPU; weights, order of records and codes are drawn there.
     progress : callable, optional
         Called with the share of rounds done.
+    start : nn.Module, optional
+        Shared model to go on from, which is left as it is; a new one by default.
 
     Returns
     -------
@@ -207,7 +210,11 @@ def train_federation(
     device = str(victim.images.device)
     channels, height, width = victim.images.shape[1:]
     shape = (int(channels), int(height), int(width))
-    shared = build(lambda: SharedModel(shape, n_classes + 1), generator, device)
+    shared = (
+        build(lambda: SharedModel(shape, n_classes + 1), generator, device)
+        if start is None
+        else copy.deepcopy(start)
+    )
     makers = {t: build(lambda: Generator(shape), generator, device) for t in targets}
     optimisers = {
         t: torch.optim.Adam(g.parameters(), lr=1e-3, betas=(0.5, 0.999)) for t, g in makers.items()
@@ -215,11 +222,19 @@ def train_federation(
     for round_ in range(settings.rounds):
         for target, maker in makers.items():
             _fit_generator_(maker, optimisers[target], shared, target, settings, generator)
-        poisoned = _with_fakes(adversary, makers, n_classes, settings, generator)
-        _round_(shared, (victim, poisoned), settings, generator)
+        honest, own = (_some(p, settings.local_records, generator) for p in (victim, adversary))
+        poisoned = _with_fakes(own, makers, n_classes, settings, generator)
+        _round_(shared, (honest, poisoned), settings, generator)
         if progress is not None:
             progress((round_ + 1) / settings.rounds)
     return shared, makers
+
+
+def _some(participant: Participant, n: int, generator: torch.Generator) -> Participant:
+    """At most ``n`` of the records, drawn on the CPU without replacement."""
+    rows = torch.randperm(len(participant.labels), generator=generator)[:n]
+    rows = rows.to(participant.images.device)
+    return Participant(participant.images[rows], participant.labels[rows])
 
 
 def _round_(
@@ -244,12 +259,11 @@ def _fit_local_(
     network: nn.Module, data: Participant, settings: Federation, generator: torch.Generator
 ) -> None:
     optimiser = torch.optim.SGD(network.parameters(), lr=settings.lr, momentum=settings.momentum)
-    for _ in range(settings.local_epochs):
-        for rows in batches(len(data.labels), settings.batch_size, generator, data.images.device):
-            loss = F.cross_entropy(network(data.images[rows]), data.labels[rows])
-            optimiser.zero_grad()
-            loss.backward()
-            optimiser.step()
+    for rows in batches(len(data.labels), settings.batch_size, generator, data.images.device):
+        loss = F.cross_entropy(network(data.images[rows]), data.labels[rows])
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
 
 
 def _fit_generator_(
@@ -289,7 +303,7 @@ def _with_fakes(
     generator: torch.Generator,
 ) -> Participant:
     """The adversary's records and, where it injects, fakes labelled as the extra class."""
-    if not settings.inject:
+    if not settings.inject or not makers:
         return adversary
     fakes = torch.cat([generate(maker, settings.fakes, generator) for maker in makers.values()])
     labels = torch.full((len(fakes),), n_classes, device=fakes.device)

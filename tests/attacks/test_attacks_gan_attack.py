@@ -10,7 +10,7 @@ from benchmark.contracts import Access, Context, NotApplicable, Records, View
 from benchmark.datasets.digits import Digits
 from benchmark.game import check_answer, reconstruction_scores
 
-FEW = {"rounds": 2, "generator_steps": 2, "fakes": 4, "samples": 4}
+FEW = {"warm_up": 1, "rounds": 2, "generator_steps": 2, "fakes": 4, "samples": 4}
 
 
 def _answer(attack, release, auxiliary, seed=0):
@@ -38,6 +38,8 @@ def test_figures_by_hand():
     assert figures["nearest_distance"] == pytest.approx((3 + np.sqrt((400 + 46**2) / 4)) / 2)
     expected = np.corrcoef([0, 20, 20, 20], [0, 5, 10, 73])[0, 1]
     assert figures["correlation"] == pytest.approx(expected)
+    expected = [np.corrcoef(f, [0, 5, 10, 73])[0, 1] for f in ([0, 10, 20, 40], [0, 30, 20, 0])]
+    assert figures["correlation_each"] == pytest.approx(np.mean(expected))
     expected = np.corrcoef([0, 10, 20, 16], [0, -5, 10, 69])[0, 1]
     assert figures["correlation_centred"] == pytest.approx(expected)
 
@@ -55,7 +57,8 @@ def test_attacks_the_classes_asked_for_and_aims_at_no_record(images):
     assert answer.records.labels.tolist() == [3] * 4 + [7] * 4
     assert answer.targets is None
     assert answer.notes["classes"] == "3, 7"
-    assert {"correlation", "correlation_without", "nearest_distance_without"} <= set(answer.notes)
+    measured = {"correlation", "correlation_each", "correlation_centred", "nearest_distance"}
+    assert measured | {f"{name}_without" for name in measured} <= set(answer.notes)
     alone = _answer(GANAttack(classes=[3, 7], control=False, **FEW), release, auxiliary)
     assert alone.records == answer.records and "correlation_without" not in alone.notes
     without = _answer(GANAttack(classes=[3, 7], inject=False, **FEW), release, auxiliary)

@@ -24,7 +24,7 @@ PARAMETERS = {
     "dp_merf": {"steps": 5},
     "gradient_matching": {"iterations": 5, "width": 4},
     "memorization": {"epochs": 2, "least_steps": 2},
-    "gan_attack": {"rounds": 2, "generator_steps": 2, "fakes": 4, "samples": 4},
+    "gan_attack": {"warm_up": 1, "rounds": 2, "generator_steps": 2, "fakes": 4, "samples": 4},
     "bn_inversion": {"epochs": 2, "steps": 3, "width": 4, "soft_labels": True},
     "cnn": {"epochs": 2, "width": 4},
     "gan": TINY_GAN,

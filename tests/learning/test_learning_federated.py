@@ -95,3 +95,37 @@ def test_a_participant_without_records_takes_no_part():
     few = Federation(rounds=1, generator_steps=1, generator_batch=4, inject=False)
     victim, shared, _ = _train(few, adversary=nobody)
     assert torch.isfinite(shared(victim.images)).all()
+
+
+def test_a_round_is_on_so_many_records_drawn_anew():
+    everybody = Participant(torch.arange(10.0).reshape(10, 1, 1, 1), torch.arange(10))
+    generator = torch.Generator().manual_seed(0)
+    drawn = [federated._some(everybody, 4, generator) for _ in range(20)]
+    for some in drawn:
+        assert len(set(some.labels.tolist())) == 4
+        assert torch.equal(some.images.flatten(), some.labels.float())
+    assert set(torch.cat([some.labels for some in drawn]).tolist()) == set(range(10))
+    assert sorted(federated._some(everybody, 99, generator).labels.tolist()) == list(range(10))
+
+
+def test_training_goes_on_from_a_model_and_leaves_it():
+    few = Federation(rounds=1, generator_steps=1, generator_batch=4, fakes=4)
+    _, start, _ = _train(few)
+    before = [p.detach().clone() for p in start.parameters()]
+    victim, other = _bars(40, [0, 1], 1), _bars(40, [2], 2)
+    weights = []
+    for rounds in (0, 1):
+        shared, makers = federated.train_federation(
+            victim,
+            other,
+            [],
+            3,
+            Federation(rounds=rounds),
+            torch.Generator().manual_seed(1),
+            start=start,
+        )
+        assert not makers
+        weights.append([p.detach() for p in shared.parameters()])
+    assert all(torch.equal(a, b) for a, b in zip(before, start.parameters(), strict=True))
+    assert all(torch.equal(a, b) for a, b in zip(before, weights[0], strict=True))
+    assert not any(torch.equal(a, b) for a, b in zip(before, weights[1], strict=True))
