@@ -45,6 +45,22 @@ def cli():
     return leakboard
 
 
+@pytest.fixture
+def here(capsys):
+    """The command line within this process: what ends before anything runs needs none of its own, at 3 s each."""
+
+    def run(*arguments, check):
+        from benchmark.cli import main
+
+        with pytest.raises(SystemExit) as ended:
+            main([str(a) for a in arguments])
+        out, err = capsys.readouterr()
+        assert ended.value.code == check, out[-3000:] + err[-3000:]
+        return subprocess.CompletedProcess(arguments, check, out, err)
+
+    return run
+
+
 @pytest.fixture(scope="session")
 def small_suite(tmp_path_factory):
     path = tmp_path_factory.mktemp("suite") / "small.yaml"

@@ -281,9 +281,9 @@ def suite_with(tmp_path, **changes):
         ({"datasets": [{"name": "files", "params": {"path": "/nowhere.npz"}}]}, "/nowhere.npz"),
     ],
 )
-def test_bad_suites_are_refused_and_nothing_is_written(cli, tmp_path, changes, message):
+def test_bad_suites_are_refused_and_nothing_is_written(here, tmp_path, changes, message):
     out = tmp_path / "out"
-    assert message in refused(cli, "run", "--suite", suite_with(tmp_path, **changes), "--out", out)
+    assert message in refused(here, "run", "--suite", suite_with(tmp_path, **changes), "--out", out)
     assert not out.exists()
 
 
@@ -312,8 +312,8 @@ def test_a_folder_with_something_else_is_left_alone(cli, small_suite, small_run,
         (["status", "/nowhere"], "no run in /nowhere"),
     ],
 )
-def test_bad_usage_is_refused(cli, tmp_path, arguments, message):
-    assert message in refused(cli, *arguments)
+def test_bad_usage_is_refused(here, tmp_path, arguments, message):
+    assert message in refused(here, *arguments)
 
 
 def bad_npz(path, name):
@@ -345,12 +345,12 @@ def bad_npz(path, name):
         ("empty_class", "c"),
     ],
 )
-def test_bad_files_are_refused_with_status_2(cli, tmp_path, name, message):
+def test_bad_files_are_refused_with_status_2(here, tmp_path, name, message):
     bad_npz(tmp_path / "bad.npz", name)
     suite = suite_with(
         tmp_path, datasets=[{"name": "files", "params": {"path": str(tmp_path / "bad.npz")}}]
     )
-    text = refused(cli, "run", "--suite", suite, "--out", tmp_path / "out")
+    text = refused(here, "run", "--suite", suite, "--out", tmp_path / "out")
     assert "bad.npz" in text
     assert message in text
     assert not (tmp_path / "out").exists()
