@@ -172,13 +172,10 @@ class BNInversion(Method):
             context.torch_generator("teacher's weights"),
             context.device,
         ).to(memory_format=torch.channels_last)
-        adam = self.optimiser == "adam"
-        recipe = Recipe(
+        recipe = Recipe.usual(
+            self.optimiser,
             epochs=self.epochs,
             batch_size=self.teacher_batch_size,
-            optimiser=self.optimiser,
-            lr=0.01 if adam else 0.1,
-            schedule="one_cycle" if adam else "cosine",
             crop=self.crop,
             flip=self.flip,
         )

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -55,6 +55,13 @@ class Recipe:
     crop: int = 0
     flip: bool = False
     patience: int | None = None
+
+    @classmethod
+    def usual(cls, optimiser: Literal["sgd", "adam"], **more: Any) -> Recipe:
+        """The rate and schedule that go with an optimiser: Adam 0.01 one-cycle, or SGD 0.1 cosine."""
+        if optimiser == "adam":
+            return cls(optimiser="adam", lr=0.01, schedule="one_cycle", **more)
+        return cls(optimiser="sgd", lr=0.1, schedule="cosine", **more)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -262,21 +262,23 @@ def one_run_epsilon_from_scores(
     Steinke, Nasr and Jagielski (2023), arXiv 2305.08846.
     """
     scores, coins = check_scores(scores, coins)
-    epsilon, right, made, tried = _best_guess_count(
-        scores, coins, one_run_epsilon, guess_fractions, sides, seed, delta, confidence
-    )
     name = "one-run (Steinke et al. 2023)"
-    method = _describe(name, sides, tried, delta, confidence)
-    if not tried:
-        return unresolved(method, _too_few_coins(coins.size, confidence))
-    return lower_bound(epsilon, f"{method}; best with {right} of {made} guesses right")
+    settings = (guess_fractions, sides, seed, delta, confidence)
+    return _best_bound(name, scores, coins, one_run_epsilon, *settings)
 
 
-def _describe(name, sides, tried, delta, confidence):
-    return (
+def _best_bound(name, scores, coins, bound, guess_fractions, sides, seed, delta, confidence):
+    """The Estimate of the best bound over the numbers of guesses."""
+    epsilon, right, made, tried = _best_guess_count(
+        scores, coins, bound, guess_fractions, sides, seed, delta, confidence
+    )
+    method = (
         f"{name}, {sides}-sided, Bonferroni over {tried} guess counts, "
         f"delta={delta:g}, {_percent(confidence)}"
     )
+    if not tried:
+        return unresolved(method, _too_few_coins(coins.size, confidence))
+    return lower_bound(epsilon, f"{method}; best with {right} of {made} guesses right")
 
 
 def _too_few_coins(n_coins, confidence):
@@ -404,14 +406,9 @@ def one_run_fdp_epsilon_from_scores(
         best_mu = max(mu, best_mu)
         return gdp_mu_to_epsilon(mu, delta)
 
-    epsilon, right, made, tried = _best_guess_count(
-        scores, coins, bound, guess_fractions, sides, seed, delta, confidence
-    )
     name = "one-run f-DP (Mahloujifar et al. 2024), assuming a Gaussian trade-off curve"
-    method = _describe(name, sides, tried, delta, confidence)
-    if not tried:
-        return unresolved(method, _too_few_coins(coins.size, confidence))
-    return lower_bound(epsilon, f"{method}; best with {right} of {made} guesses right")
+    settings = (guess_fractions, sides, seed, delta, confidence)
+    return _best_bound(name, scores, coins, bound, *settings)
 
 
 # --- Many runs -----------------------------------------------------------------------------------

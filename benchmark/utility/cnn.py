@@ -104,13 +104,10 @@ class CNN(Utility):
         targets = self._targets(release, n_classes)
         height, width, channels = release.data.shape[1:]
         shape = (height, width, channels)
-        adam = self.optimiser == "adam"
-        recipe = Recipe(
+        recipe = Recipe.usual(
+            self.optimiser,
             epochs=self.epochs,
             batch_size=self.batch_size,
-            optimiser=self.optimiser,
-            lr=0.01 if adam else 0.1,
-            schedule="one_cycle" if adam else "cosine",
             crop=self.crop,
             flip=self.flip,
             patience=self.patience,
