@@ -253,7 +253,7 @@ def test_two_blobs_are_learnt_and_the_classes_kept_apart():
         assert 0.15 < upper[labels == label].float().mean() < 0.85
 
 
-def bars(reader=None, weight=1.0, steps=150):
+def bars(reader=None, weight=1.0, steps=150, repetition=0.0):
     """Training on bars at a random height, where z has one number."""
     n, g = 240, rng(3)
     x = torch.full((n, 1, 8, 8), -0.7)
@@ -264,7 +264,8 @@ def bars(reader=None, weight=1.0, steps=150):
     discriminator = build(lambda: Discriminator((8, 8, 1), 2, 8, 16, 32), g, "cpu")
     summary = train_gan(
         generator, discriminator, x, labels, steps=steps, lr_generator=2e-3,
-        lr_discriminator=2e-3, batch_size=16, reader=reader, recovery_weight=weight, rng=g,
+        lr_discriminator=2e-3, batch_size=16, reader=reader, recovery_weight=weight,
+        repetition_weight=repetition, rng=g,
     )  # fmt: skip
     return generator, summary
 
@@ -286,3 +287,24 @@ def test_a_reader_learns_the_codes_and_has_the_generator_show_them():
             assert none.recovery_loss is None
     assert found[1.0][0] < 0.3 and found[1.0][0] < found[0.0][0]
     assert found[1.0][1] == pytest.approx(found[1.0][0], abs=0.2)
+
+
+def test_a_reader_is_also_an_encoder_where_images_are_repeated():
+    """Every bar is made again from the code read from it; of codes alone most bars are not."""
+    x, labels = torch.full((12, 1, 8, 8), -0.7), torch.arange(12) // 6
+    for i in range(12):
+        x[i, :, i % 6 : i % 6 + 2] = 0.7
+    error, noted = {}, {}
+    for weight in (0.0, 10.0):
+        reader = build(lambda: CodeReader((8, 8, 1), 2, 1), rng(4), "cpu")
+        generator, summary = bars(reader, steps=300, repetition=weight)
+        with torch.no_grad():
+            again = generator.paint(generator.map(reader(x, labels), labels))
+        error[weight], noted[weight] = (again - x).abs().mean().item(), summary.repetition_loss
+    assert error[10.0] < 0.15 and error[10.0] < 0.5 * error[0.0]
+    assert noted[0.0] is None and noted[10.0] == pytest.approx(error[10.0], abs=0.1)
+
+
+def test_images_are_not_repeated_without_a_reader():
+    with pytest.raises(ValueError, match=r"repetition_weight=2.0 needs a reader"):
+        bars(None, repetition=2.0)
