@@ -54,15 +54,15 @@ class GAN(Method):
     compared with that between members; the smallest ratio is noted as ``diversity`` (of class ``diversity_class``), and
     a release below ``least_diversity`` is refused.
 
-    A small network reads the code from images. ``recovery_weight`` is the generator's reward for made images from which
-    it can; ``repetition_weight`` is that for repeating the members from the codes read from them (see
-    :mod:`benchmark.learning.gan`); with 0 for both there is no such network. On 300 images of
-    Fashion-MNIST and 400 steps, with 1,000 other images to judge by, repeating at a weight of 10 against 0 gave a Fréchet
-    distance (32 principal components of pixels) of 3.5 against 7.1, a mean diversity of .87 against .70, and 58 against
-    29 % of the members had a made image nearer than any other member. On 900 digits and 1,000 steps (two seeds) a linear
-    classifier learned .88 and .89 from either, with a diversity of 1.02 against .87, but one of real digits agreed with
-    the classes of fewer made ones (.90 against .96): what lies between members is less clean. A generator that repeats
-    its members knows them: attacks on its weights find more.
+    A small network reads the code from images. ``recovery_weight`` is the generator's reward for made images from
+    which it can; ``repetition_weight`` is that for repeating the members from the codes read from them (see
+    :mod:`benchmark.learning.gan`); with 0 for both there is no such network. On 300 images of Fashion-MNIST and 400
+    steps, with 1,000 other images to judge by, repeating at a weight of 10 against 0 gave a Fréchet distance (32
+    principal components of pixels) of 3.5 against 7.1, a mean diversity of .87 against .70, and 58 against 29 % of
+    the members had a made image nearer than any other member. On 900 digits and 1,000 steps (two seeds) a linear
+    classifier learned .88 and .89 from either, with a diversity of 1.02 against .87, but one of real digits agreed
+    with the classes of fewer made ones (.90 against .96): what lies between members is less clean. A generator that
+    repeats its members knows them: attacks on its weights find more.
 
     No formal guarantee. Class counts are released as they are.
     """

@@ -26,7 +26,8 @@ References
 .. [4] Zhao, Liu, Lin, Zhu & Han, "Differentiable augmentation for data-efficient GAN training", NeurIPS 2020.
 .. [5] Chen, Duan, Houthooft, Schulman, Sutskever & Abbeel, "InfoGAN: interpretable representation learning by
    information maximizing generative adversarial nets", NeurIPS 2016.
-.. [6] Larsen, Sønderby, Larochelle & Winther, "Autoencoding beyond pixels using a learned similarity metric", ICML 2016.
+.. [6] Larsen, Sønderby, Larochelle & Winther, "Autoencoding beyond pixels using a learned similarity metric", ICML
+   2016.
 .. [7] Zhu, Zhang, Pathak, Darrell, Efros, Wang & Shechtman, "Toward multimodal image-to-image translation", NeurIPS
    2017 (codes recovered from made images and images from encoded ones, together).
 """
@@ -497,8 +498,8 @@ def train_gan(
     """
     if repetition_weight > 0 and reader is None:
         raise ValueError(
-            f"repetition_weight={repetition_weight} needs a reader, which finds the codes. Got None; give one, or set it "
-            "to 0."
+            f"repetition_weight={repetition_weight} needs a reader, which finds the codes. Got None; give one, or set "
+            "the weight to 0."
         )
     weights = recovery_weight, repetition_weight
     players = _Players(generator, discriminator, reader, augmentation, *weights, rng)
