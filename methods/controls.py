@@ -25,6 +25,7 @@ from benchmark.contracts import (
     Release,
     Saved,
 )
+from benchmark.learning.sampling import fresh_records
 
 __all__ = ["GaussianMean", "Holdout", "Identity", "RandomAverages"]
 
@@ -99,15 +100,7 @@ class Holdout(_Known):
         LeakboardError
             Where the context holds no hold-out.
         """
-        holdout = context.holdout
-        if holdout is None or len(holdout) == 0:
-            raise LeakboardError(
-                "the 'holdout' control needs real records that are not candidates. Got none in "
-                "context.holdout; lower the number of candidates, or use a larger dataset."
-            )
-        n = min(len(members), len(holdout))
-        chosen = context.rng("holdout").choice(len(holdout), size=n, replace=False)
-        records = holdout.take(np.sort(chosen)).replace(groups=None)
+        records = fresh_records(members, context, "holdout")
         return _with_generator(Release(records=records), context)
 
 

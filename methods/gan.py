@@ -257,15 +257,9 @@ class HoldoutGAN(GAN):
         LeakboardError
             Where the context holds no hold-out, training diverges, or the generator has collapsed.
         """
-        holdout = context.holdout
-        if holdout is None or len(holdout) == 0:
-            raise LeakboardError(
-                "the 'holdout_gan' control needs real records that are not candidates. Got none in "
-                "context.holdout; lower the number of candidates, or use a larger dataset."
-            )
-        n = min(len(members), len(holdout))
-        chosen = context.rng("holdout").choice(len(holdout), size=n, replace=False)
-        return super().fit(holdout.take(np.sort(chosen)).replace(groups=None), context)
+        from benchmark.learning.sampling import fresh_records
+
+        return super().fit(fresh_records(members, context, "holdout_gan"), context)
 
 
 def _given(**figures: float | None) -> dict[str, float]:

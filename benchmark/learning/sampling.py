@@ -1,4 +1,4 @@
-"""Draws of records from any generator of codes and labels, and the size of a release."""
+"""Draws of records, from any generator of codes and labels or from the hold-out, and the size of a release."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from benchmark.contracts import LeakboardError, Records
+from benchmark.contracts import Context, LeakboardError, Records
 
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["GeneratorSampler", "as_images", "scaled_counts"]
+__all__ = ["GeneratorSampler", "as_images", "fresh_records", "scaled_counts"]
 
 # Records made at once, which bounds memory.
 FEATURES_AT_ONCE = 8192
@@ -102,3 +102,32 @@ def as_images(pixels: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
 def scaled_counts(counts: np.ndarray, factor: float) -> np.ndarray:
     """Records to release of each class: rounded, and at least one where there are members."""
     return np.maximum(np.rint(counts * factor).astype(np.int64), (counts > 0).astype(np.int64))
+
+
+def fresh_records(members: Records, context: Context, control: str) -> Records:
+    """As many records of the hold-out as there are members, or all where it is smaller, without identities.
+
+    Drawn without replacement, in the order of the hold-out; they depend on the number of members alone.
+
+    Parameters
+    ----------
+    members : Records
+    context : Context
+        With a hold-out; draws from its ``rng("holdout")``.
+    control : str
+        Name of the control that releases or learns them, for the error.
+
+    Raises
+    ------
+    LeakboardError
+        Where the context holds no hold-out.
+    """
+    holdout = context.holdout
+    if holdout is None or len(holdout) == 0:
+        raise LeakboardError(
+            f"the '{control}' control needs real records that are not candidates. Got none in "
+            "context.holdout; lower the number of candidates, or use a larger dataset."
+        )
+    n = min(len(members), len(holdout))
+    chosen = context.rng("holdout").choice(len(holdout), size=n, replace=False)
+    return holdout.take(np.sort(chosen)).replace(groups=None)
