@@ -1,4 +1,4 @@
-"""A training step of the GAN, and inversion per image and step, at 28 px and 32 px colour.
+"""A training step of the GAN as the method trains it, and inversion per image and step, at 28 px and 32 px colour.
 
 ``extra_info`` has milliseconds a step and images a second of training (real and made), and microseconds per image and
 step of inversion in w, one target at a time and 128 together.
@@ -7,7 +7,14 @@ step of inversion in w, one target at a time and 128 together.
 import pytest
 import torch
 
-from benchmark.learning.gan import Augmentation, Discriminator, ImageGenerator, build, train_gan
+from benchmark.learning.gan import (
+    Augmentation,
+    CodeReader,
+    Discriminator,
+    ImageGenerator,
+    build,
+    train_gan,
+)
 from benchmark.learning.inversion import invert, latent_statistics
 
 DEVICES = [
@@ -28,11 +35,13 @@ def rng():
 
 
 @pytest.mark.parametrize("device", DEVICES)
+@pytest.mark.parametrize("repetition", [0.0, 10.0])
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
-def test_training_step(benchmark, shape, device):
+def test_training_step(benchmark, shape, repetition, device):
     steps, batch = 10, 32
     generator = build(lambda: ImageGenerator(shape, 10), rng(), device)
     discriminator = build(lambda: Discriminator(shape, 10), rng(), device)
+    reader = build(lambda: CodeReader(shape, 10), rng(), device)
     height, width, colours = shape
     images = torch.rand(256, colours, height, width, generator=rng()).to(device)
     labels = (torch.arange(256) % 10).to(device)
@@ -45,6 +54,8 @@ def test_training_step(benchmark, shape, device):
             labels,
             steps=steps,
             batch_size=batch,
+            reader=reader,
+            repetition_weight=repetition,
             augmentation=Augmentation(),
             rng=rng(),
         )
