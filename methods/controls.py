@@ -100,7 +100,7 @@ class Holdout(_Known):
         LeakboardError
             Where the context holds no hold-out.
         """
-        records = fresh_records(members, context, "holdout")
+        records = fresh_records(len(members), context, "holdout")
         return _with_generator(Release(records=records), context)
 
 

@@ -259,7 +259,7 @@ class HoldoutGAN(GAN):
         """
         from benchmark.learning.sampling import fresh_records
 
-        return super().fit(fresh_records(members, context, "holdout_gan"), context)
+        return super().fit(fresh_records(len(members), context, "holdout_gan"), context)
 
 
 def _given(**figures: float | None) -> dict[str, float]:

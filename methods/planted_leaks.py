@@ -15,13 +15,13 @@ import numpy as np
 from benchmark.contracts import (
     Context,
     Field,
-    LeakboardError,
     Method,
     MethodInfo,
     Records,
     Release,
 )
 from benchmark.learning.neighbours import nearest
+from benchmark.learning.sampling import fresh_records
 
 __all__ = ["OutlierMemoriser", "PartialCopies"]
 
@@ -46,19 +46,12 @@ class _PlantedCopies(Method):
         LeakboardError
             When the context holds no hold-out.
         """
-        holdout = context.holdout
-        if holdout is None or len(holdout) == 0:
-            raise LeakboardError(
-                f"the {self.info.name!r} control needs real records that are not candidates. Got none in "
-                "context.holdout; lower the number of candidates, or use a larger dataset."
-            )
         rows = self.chosen(members, max(1, round(self.share * len(members))), context)
-        n_fresh = min(len(members) - len(rows), len(holdout))
-        fresh = np.sort(context.rng("fresh").choice(len(holdout), size=n_fresh, replace=False))
+        fresh = fresh_records(len(members) - len(rows), context, self.info.name, stream="fresh")
         copies = _noisy(members, rows, self.noise, context.rng("noise"))
         records = Records(
-            np.concatenate([copies, holdout.data[fresh]]),
-            np.concatenate([members.labels[rows], holdout.labels[fresh]]),
+            np.concatenate([copies, fresh.data]),
+            np.concatenate([members.labels[rows], fresh.labels]),
             extractor=members.extractor,
         )
         return Release(records=records, notes={"copies": len(rows)})

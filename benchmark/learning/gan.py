@@ -477,7 +477,8 @@ def train_gan(
     average : float, default=0.99
         Decay of the moving average; smaller during the first steps.
     reader : CodeReader, optional
-        Trained in place to recover z from made images, which it sees without augmentation; on the same device.
+        Trained in place to recover z from made images and, with ``repetition_weight``, to encode real ones; it sees
+        both without augmentation. On the same device.
     recovery_weight : float, default=1.0
         Weight of the mean squared error of the recovered z in the generator's loss.
     repetition_weight : float, default=0.0

@@ -104,18 +104,21 @@ def scaled_counts(counts: np.ndarray, factor: float) -> np.ndarray:
     return np.maximum(np.rint(counts * factor).astype(np.int64), (counts > 0).astype(np.int64))
 
 
-def fresh_records(members: Records, context: Context, control: str) -> Records:
-    """As many records of the hold-out as there are members, or all where it is smaller, without identities.
+def fresh_records(n: int, context: Context, control: str, *, stream: str = "holdout") -> Records:
+    """``n`` records of the hold-out, or all where it is smaller, without identities.
 
-    Drawn without replacement, in the order of the hold-out; they depend on the number of members alone.
+    Drawn without replacement, in the order of the hold-out; they depend on ``n`` alone, not on the members.
 
     Parameters
     ----------
-    members : Records
+    n : int
+        ≥ 0; for most controls the number of members.
     context : Context
-        With a hold-out; draws from its ``rng("holdout")``.
+        With a hold-out.
     control : str
         Name of the control that releases or learns them, for the error.
+    stream : str, default="holdout"
+        They are drawn from ``context.rng(stream)``.
 
     Raises
     ------
@@ -128,6 +131,6 @@ def fresh_records(members: Records, context: Context, control: str) -> Records:
             f"the '{control}' control needs real records that are not candidates. Got none in "
             "context.holdout; lower the number of candidates, or use a larger dataset."
         )
-    n = min(len(members), len(holdout))
-    chosen = context.rng("holdout").choice(len(holdout), size=n, replace=False)
+    size = min(n, len(holdout))
+    chosen = context.rng(stream).choice(len(holdout), size=size, replace=False)
     return holdout.take(np.sort(chosen)).replace(groups=None)
