@@ -107,7 +107,7 @@ class GradientMatching(Attack):
 
     info: ClassVar[AttackInfo] = AttackInfo(
         name="gradient_matching",
-        version="2",
+        version="3",
         summary="Reconstructs released records from the gradients of training on them.",
         citation="Geiping et al. (2020), Inverting gradients, NeurIPS, arXiv:2003.14053",
         needs=Access.TRAINER,

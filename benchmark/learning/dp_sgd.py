@@ -34,11 +34,10 @@ from benchmark.learning.fleet import (
     Loss,
     StackedLinear,
     Tensors,
-    in_parallel,
     stack,
     unstack_,
 )
-from benchmark.learning.training import single_thread
+from benchmark.learning.training import in_parallel, single_thread
 from benchmark.statistics.epsilon import gdp_mu_to_epsilon
 
 __all__ = [

@@ -14,7 +14,6 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Callable, Hashable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,7 +21,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from benchmark.learning.training import single_thread
+from benchmark.learning.training import in_parallel
 
 __all__ = [
     "StackedConv2d",
@@ -212,25 +211,6 @@ def train_fleet(
 
     in_parallel(run, stacks(trainees, batch_size), trainees[0].device)
     return [summaries[i] for i in range(len(trainees))]
-
-
-def in_parallel(
-    run: Callable[[list[int]], None], parts: Sequence[list[int]], device: torch.device
-) -> None:
-    """Run all parts: on a GPU in turn, on a CPU on one thread each, as many as torch may use."""
-    if device.type != "cpu":
-        for part in parts:
-            run(part)
-        return
-    workers = min(torch.get_num_threads(), len(parts))
-    with single_thread():
-        if workers <= 1:
-            for part in parts:
-                run(part)
-        else:
-            # New threads take over torch's number of threads, which is one here.
-            with ThreadPoolExecutor(workers) as pool:
-                list(pool.map(run, parts))
 
 
 def stacks(trainees: Sequence[Trainee], batch_size: int) -> list[list[int]]:

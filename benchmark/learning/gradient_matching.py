@@ -23,16 +23,18 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Literal
+from dataclasses import dataclass, replace
+from typing import Any, Literal
 
 import numpy as np
 import torch
 from scipy.optimize import linear_sum_assignment
 from torch import nn
+from torch.autograd.function import once_differentiable
 from torch.func import functional_call, grad, replace_all_batch_norm_modules_, vmap
 
 from benchmark.learning.lbfgs import minimise
+from benchmark.learning.training import in_parallel
 
 __all__ = [
     "LABEL_STRATEGIES",
@@ -57,6 +59,10 @@ Shared = dict[str, torch.Tensor]
 # Bytes of gradients held at once, which bounds memory; each copy of a problem's gradient is counted eight times.
 _MEMORY = 512 << 20
 _COPIES = 8
+# On a CPU parts are no larger than what makes the interpreter's share of the time small, and run side by side: by
+# numbers in the gradients, times records in a batch, that make up a part, and by batches, at least.
+_CPU_SIZE = 1_600_000
+_FEW = 16
 
 
 @dataclass(frozen=True, eq=False)
@@ -124,7 +130,13 @@ class Victim:
         first = next(iter(self.parameters.values()))
         return total // len(first) if self.stacked else total
 
-    def share(self, x: torch.Tensor, y: torch.Tensor, rows: torch.Tensor | None = None) -> Shared:
+    def take(self, rows: torch.Tensor) -> Victim:
+        """The victim of participants ``rows`` alone: itself, unless each participant has a model of its own."""
+        if not self.stacked:
+            return self
+        return replace(self, parameters={name: p[rows] for name, p in self.parameters.items()})
+
+    def share(self, x: torch.Tensor, y: torch.Tensor) -> Shared:
         """What participants share; differentiable in ``x`` and ``y``.
 
         Parameters
@@ -133,14 +145,9 @@ class Victim:
             Batches.
         y : Tensor of shape (T, b, C)
             Class probabilities.
-        rows : Tensor of shape (T,), int64, optional
-            Which of the stacked models each participant has; all in order by default.
         """
-        parameters = self.parameters
-        if self.stacked and rows is not None:
-            parameters = {name: p[rows] for name, p in parameters.items()}
         shared: Shared = vmap(self._share, in_dims=(0 if self.stacked else None, 0, 0))(
-            parameters, x, y
+            self.parameters, x, y
         )
         return shared
 
@@ -370,7 +377,7 @@ def match_squared(
             break
         # Drawn for all, so that a batch's start does not depend on the others' success.
         start = _starts(count, n, extra, bounds, generator).to(targets.squares.device)[rows]
-        for part in rows.split(targets.at_once):
+        for part in rows.split(targets.at_once(batch_size)):
             objective = _SquaredDistance(targets, part, shape, batch_size, labels)
             found = minimise(
                 objective,
@@ -408,7 +415,7 @@ class _SquaredDistance:
         which = self.part[rows]
         labels = None if self.labels is None else self.labels.to(v.device)[which]
         x, y = _parts(v, self.shape, self.batch_size, labels, self.targets.victim.n_classes)
-        loss = self.targets.squared(x, y, which)
+        loss = self.targets.take(which).squared(x, y)
         (gradient,) = torch.autograd.grad(loss.sum(), v)
         return loss.detach(), gradient
 
@@ -491,12 +498,22 @@ def match_cosine(
     best = _Best(count, n, targets.squares)
     start = torch.cat([_starts(count, n, 0, bounds, generator) for _ in range(restarts)])
     which = torch.arange(count).repeat(restarts)
-    parts = list(zip(start.split(targets.at_once), which.split(targets.at_once), strict=True))
-    for done, (v, part) in enumerate(parts):
-        search = _CosineSearch(targets, part.to(targets.squares.device), shape, labels, tv, bounds)
-        x, total, loss = search.run(v, iterations, lr)
-        progress((done + 1) / len(parts))
-        # A chunk may hold several restarts of a batch.
+    at_once = targets.at_once(batch_size)
+    parts = list(zip(start.split(at_once), which.split(at_once), strict=True))
+    done = [0]
+
+    def run(part: tuple[torch.Tensor, torch.Tensor]) -> tuple[torch.Tensor, ...]:
+        v, rows = part
+        own = targets.take(rows).with_own_network()
+        found = _CosineSearch(own, shape, labels[rows], tv, bounds).run(v, iterations, lr)
+        done[0] += 1
+        progress(done[0] / len(parts))
+        return found
+
+    for (_, part), (x, total, loss) in zip(
+        parts, in_parallel(run, parts, targets.squares.device), strict=True
+    ):
+        # A part may hold several restarts of a batch.
         for rows, at in _without_repeats(part):
             best.note(rows.to(total.device), x[at], total[at], ~total[at].isfinite(), loss[at])
     x = best.x.unflatten(1, (batch_size, *shape))
@@ -505,10 +522,9 @@ def match_cosine(
 
 @dataclass(frozen=True)
 class _CosineSearch:
-    """Signed Adam on batches ``part``."""
+    """Signed Adam on all of ``targets``, of these labels."""
 
     targets: _Targets
-    part: torch.Tensor
     shape: tuple[int, ...]
     labels: torch.Tensor
     tv: float
@@ -518,8 +534,8 @@ class _CosineSearch:
         self, start: torch.Tensor, iterations: int, lr: float
     ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """Where it ends, ``(A, n)``, its total loss and its matching loss ``(A,)``."""
-        device = self.part.device
-        labels = self.labels.to(device)[self.part]
+        device = self.targets.squares.device
+        labels = self.labels.to(device)
         y = nn.functional.one_hot(labels, self.targets.victim.n_classes).to(torch.float32)
         v = start.to(device).clone().requires_grad_()
         optimiser = torch.optim.Adam([v], lr=lr)
@@ -539,7 +555,7 @@ class _CosineSearch:
 
     def _losses(self, v: torch.Tensor, y: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         x = v.unflatten(1, (self.labels.shape[1], *self.shape))
-        loss = self.targets.cosine(x, y, self.part)
+        loss = self.targets.cosine(x, y)
         prior = self.tv * total_variation(x) if self.tv and len(self.shape) == 3 else 0
         return loss + prior, loss
 
@@ -571,22 +587,67 @@ class _Targets:
         self.victim = victim
         self.shared = {name: value.detach() for name, value in shared.items()}
         self.squares = _squares(self.shared).clamp(min=1e-30)
-        self.at_once = max(1, _MEMORY // (4 * _COPIES * victim.size))
 
-    def _both(self, x: torch.Tensor, y: torch.Tensor, which: torch.Tensor) -> tuple[Shared, Shared]:
-        made = self.victim.share(x, y, which)
-        return made, {name: value[which] for name, value in self.shared.items()}
+    def at_once(self, batch_size: int) -> int:
+        """How many to attack together."""
+        most = max(1, _MEMORY // (4 * _COPIES * self.victim.size))
+        if self.squares.device.type != "cpu":
+            return most
+        return min(most, max(_FEW, _CPU_SIZE // (batch_size * self.victim.size)))
 
-    def squared(self, x: torch.Tensor, y: torch.Tensor, which: torch.Tensor) -> torch.Tensor:
+    def take(self, rows: torch.Tensor) -> _Targets:
+        """Those of participants ``rows``, in that order, which may name one several times."""
+        rows = rows.to(self.squares.device)
+        shared = {name: value[rows] for name, value in self.shared.items()}
+        return _Targets(self.victim.take(rows), shared)
+
+    def with_own_network(self) -> _Targets:
+        """The same for another thread: ``functional_call`` puts parameters into the network while it runs."""
+        victim = replace(self.victim, network=copy.deepcopy(self.victim.network))
+        return _Targets(victim, self.shared)
+
+    def squared(self, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
         """‖∇ − ∇*‖² / ‖∇*‖², ``(A,)``."""
-        made, wanted = self._both(x, y, which)
-        return _squared(made, wanted) / self.squares[which]
+        return _squared(self.victim.share(x, y), self.shared) / self.squares
 
-    def cosine(self, x: torch.Tensor, y: torch.Tensor, which: torch.Tensor) -> torch.Tensor:
+    def cosine(self, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
         """1 − cos(∇, ∇*), ``(A,)``."""
-        made, wanted = self._both(x, y, which)
-        product = torch.stack([(made[n] * wanted[n]).flatten(1).sum(1) for n in made]).sum(0)
-        return 1 - product / (_squares(made).clamp(min=1e-30) * self.squares[which]).sqrt()
+        made = self.victim.share(x, y)
+        product, square = _Products.apply(tuple(self.shared[name] for name in made), *made.values())
+        loss: torch.Tensor = 1 - product / (square.clamp(min=1e-30) * self.squares).sqrt()
+        return loss
+
+
+class _Products(torch.autograd.Function):
+    """⟨a, b⟩ and ‖a‖² of stacks of vectors that are held in pieces: pieces of b, then those of a, each ``(A, …)``.
+
+    As one operation because its derivative, of which half the time of a wide network went, then reads and writes each
+    piece once.
+    """
+
+    @staticmethod
+    def forward(
+        ctx: torch.autograd.function.FunctionCtx, b: tuple[torch.Tensor, ...], *a: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        ctx.save_for_backward(*a, *b)
+        pairs = [(u.flatten(1), v.flatten(1)) for u, v in zip(a, b, strict=True)]
+        product = torch.stack([torch.linalg.vecdot(u, v) for u, v in pairs]).sum(0)
+        norm = torch.stack([torch.linalg.vector_norm(u, dim=1) for u, _ in pairs])
+        return product, norm.square().sum(0)
+
+    @staticmethod
+    @once_differentiable
+    def backward(
+        ctx: Any, by_product: torch.Tensor, by_square: torch.Tensor
+    ) -> tuple[torch.Tensor | None, ...]:
+        saved = ctx.saved_tensors
+        pieces = zip(saved[: len(saved) // 2], saved[len(saved) // 2 :], strict=True)
+        gradients = []
+        for a, b in pieces:
+            shape = (-1,) + (1,) * (a.dim() - 1)
+            scaled = a * (2 * by_square).view(shape)
+            gradients.append(scaled.addcmul_(b, by_product.view(shape)))
+        return None, *gradients
 
 
 def _squares(shared: Shared) -> torch.Tensor:

@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import TYPE_CHECKING, TypeVar
 
 import torch
@@ -17,10 +19,22 @@ from torch import nn
 if TYPE_CHECKING:
     from benchmark.contracts import Records, View
 
-__all__ = ["EarlyStopping", "against_training", "batches", "build", "initialise_", "single_thread"]
+__all__ = [
+    "EarlyStopping",
+    "against_training",
+    "batches",
+    "build",
+    "in_parallel",
+    "initialise_",
+    "single_thread",
+]
 
 Network = TypeVar("Network", bound=nn.Module)
 Answer = TypeVar("Answer")
+Part = TypeVar("Part")
+
+# Threads that torch had before the outermost block on a single one.
+_threads: ContextVar[int | None] = ContextVar("threads", default=None)
 
 
 def build(make: Callable[[], Network], generator: torch.Generator, device: str) -> Network:
@@ -81,14 +95,34 @@ def single_thread() -> Iterator[None]:
     """Run torch on one CPU thread within the block.
 
     For small networks, where more threads save no time: how many there are decides the order of
-    summation, and so the last bits of the answer.
+    summation, and so the last bits of the answer. :func:`in_parallel` may still use the threads there were.
     """
     before = torch.get_num_threads()
+    token = _threads.set(_threads.get() or before)
     torch.set_num_threads(1)
     try:
         yield
     finally:
         torch.set_num_threads(before)
+        _threads.reset(token)
+
+
+def in_parallel(
+    run: Callable[[Part], Answer], parts: Sequence[Part], device: torch.device
+) -> list[Answer]:
+    """``run`` of each part, in their order: on a GPU in turn, on a CPU on one thread each, as many as torch may use.
+
+    What a part comes to does not depend on how many threads there are.
+    """
+    if device.type != "cpu":
+        return [run(part) for part in parts]
+    workers = min(_threads.get() or torch.get_num_threads(), len(parts))
+    with single_thread():
+        if workers <= 1:
+            return [run(part) for part in parts]
+        # New threads take over torch's number of threads, which is one here.
+        with ThreadPoolExecutor(workers) as pool:
+            return list(pool.map(run, parts))
 
 
 def against_training(view: View, play: Callable[[Records], Answer]) -> Answer:

@@ -14,6 +14,7 @@ from benchmark.learning.gradient_matching import (
     Recovered,
     Victim,
     _CosineSearch,
+    _Products,
     _Targets,
     assign,
     closed_form,
@@ -117,7 +118,7 @@ def test_models_of_their_own_give_each_participant_its_own_gradient(digits):
     for t in range(3):
         for name, expected in gradient_by_autograd(networks[t], x[t], y[t]).items():
             torch.testing.assert_close(shared[name][t], expected, rtol=1e-4, atol=1e-6)
-    some = victim.share(x[[2, 0]], one_hot(y[[2, 0]]), torch.tensor([2, 0]))
+    some = victim.take(torch.tensor([2, 0])).share(x[[2, 0]], one_hot(y[[2, 0]]))
     for name in shared:
         torch.testing.assert_close(some[name], shared[name][[2, 0]], rtol=1e-4, atol=1e-6)
 
@@ -246,11 +247,28 @@ def test_distances_by_hand():
     made = victim.share(x, y)
     a = torch.cat([made[n].flatten() for n in ("weight", "bias")])
     b = torch.cat([wanted[n].flatten() for n in ("weight", "bias")])
-    which = torch.tensor([0])
     expected = (a - b).square().sum() / 9
-    torch.testing.assert_close(targets.squared(x, y, which)[0], expected)
+    torch.testing.assert_close(targets.squared(x, y)[0], expected)
     cosine = F.cosine_similarity(a, b, dim=0)
-    torch.testing.assert_close(targets.cosine(x, y, which)[0], 1 - cosine)
+    torch.testing.assert_close(targets.cosine(x, y)[0], 1 - cosine)
+
+
+def test_derivative_of_products_is_that_of_autograd():
+    a = [torch.randn(3, *shape, generator=generator(i)) for i, shape in enumerate([(2, 4), (5,)])]
+    b = [
+        torch.randn(3, *shape, generator=generator(i)) for i, shape in enumerate([(2, 4), (5,)], 7)
+    ]
+    a = [u.requires_grad_() for u in a]
+    product, square = _Products.apply(tuple(b), *a)
+    expected = sum((u * v).flatten(1).sum(1) for u, v in zip(a, b, strict=True))
+    lengths = sum(u.square().flatten(1).sum(1) for u in a)
+    torch.testing.assert_close(product, expected)
+    torch.testing.assert_close(square, lengths)
+    weights = torch.tensor([1.0, -2.0, 0.5])
+    found = torch.autograd.grad((weights * product + square.sqrt()).sum(), a)
+    wanted = torch.autograd.grad((weights * expected + lengths.sqrt()).sum(), a)
+    for one, other in zip(found, wanted, strict=True):
+        torch.testing.assert_close(one, other)
 
 
 def test_total_variation_by_hand():
@@ -264,7 +282,7 @@ def test_adam_takes_the_sign_of_the_gradient_and_keeps_to_the_range(digits):
     x, y = batches_of(digits, 2, 1)
     targets = _Targets(victim, victim.share(x, one_hot(y)))
     start = torch.rand(2, 64, generator=generator(3)) * 0.1
-    search = _CosineSearch(targets, torch.arange(2), (1, 8, 8), y, 0.0, (0.0, 1.0))
+    search = _CosineSearch(targets, (1, 8, 8), y, 0.0, (0.0, 1.0))
     v = start.clone().requires_grad_()
     total, _ = search._losses(v, one_hot(y))
     (gradient,) = torch.autograd.grad(total.sum(), v)
@@ -316,6 +334,21 @@ def test_backtracking_keeps_from_diverging(digits):
     found = match_squared(victim, shared, (1, 8, 8), 1, line_search="backtracking", **options)
     assert found.divergence_rate == 0
     assert found.losses.max() < 100
+
+
+def test_the_number_of_threads_changes_no_bit(digits):
+    victim = Victim.make(convnet())
+    x, y = batches_of(digits, 40, 1)  # more than one part
+    shared = victim.share(x, one_hot(y))
+    before, found = torch.get_num_threads(), []
+    for threads in (1, 2):
+        torch.set_num_threads(threads)
+        try:
+            options = {"iterations": 3, "restarts": 10, "generator": generator(5)}
+            found.append(match_cosine(victim, shared, (1, 8, 8), y, **options).x)
+        finally:
+            torch.set_num_threads(before)
+    assert torch.equal(*found)
 
 
 def test_updates_of_several_local_steps_are_inverted(digits):
@@ -386,10 +419,11 @@ def test_targets_together_and_alone_come_to_the_same(digits):
     options = {"tv": 1e-4, "iterations": 25}
     start = torch.rand(4, 64, generator=generator(9))
     targets = _Targets(victim, shared)
-    search = _CosineSearch(targets, torch.arange(4), (1, 8, 8), y, 1e-4, (0.0, 1.0))
+    search = _CosineSearch(targets, (1, 8, 8), y, 1e-4, (0.0, 1.0))
     together, _, _ = search.run(start, 25, 0.1)
     for t in range(4):
-        alone = _CosineSearch(targets, torch.tensor([t]), (1, 8, 8), y, 1e-4, (0.0, 1.0))
+        one = torch.tensor([t])
+        alone = _CosineSearch(targets.take(one), (1, 8, 8), y[one], 1e-4, (0.0, 1.0))
         x_t, _, _ = alone.run(start[t : t + 1], 25, 0.1)
         # Signs of gradients near zero may differ by rounding: all pixels but a few are the same.
         assert ((x_t[0] - together[t]).abs() < 0.02).float().mean() > 0.9
