@@ -178,8 +178,9 @@ class _Federated:
         from benchmark.learning.federated import generate
 
         settings, generator = self.settings, self.context.torch_generator("federation")
+        before = settings.warm_up + (0 if inject == settings.inject else settings.rounds)
         _, makers = self._trained(
-            self.targets, settings.rounds, inject, generator, start=self._warmed_up
+            self.targets, settings.rounds, inject, generator, before, start=self._warmed_up
         )
         with torch.no_grad():
             images = torch.cat(
@@ -192,7 +193,7 @@ class _Federated:
     def _warmed_up(self) -> nn.Module:
         """The shared model when the adversary begins."""
         generator = self.context.torch_generator("warm-up")
-        shared, _ = self._trained([], self.settings.warm_up, False, generator)
+        shared, _ = self._trained([], self.settings.warm_up, False, generator, before=0)
         return shared
 
     def _trained(
@@ -201,11 +202,15 @@ class _Federated:
         rounds: int,
         inject: bool,
         generator: torch.Generator,
+        before: int,
         start: nn.Module | None = None,
     ) -> tuple[nn.Module, dict[int, Generator]]:
+        """Shared model and generators after ``rounds``; ``before`` is how many were played until then."""
         from benchmark.learning.federated import Federation, train_federation
 
         settings = self.settings
+        twice = settings.control and settings.inject
+        total = settings.warm_up + settings.rounds * (2 if twice else 1)
         return train_federation(
             self._victim,
             self._adversary,
@@ -219,7 +224,7 @@ class _Federated:
                 inject=inject,
             ),
             generator,
-            self.context.progress,
+            lambda share: self.context.progress((before + share * rounds) / total),
             start,
         )
 

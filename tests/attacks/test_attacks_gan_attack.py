@@ -67,6 +67,17 @@ def test_attacks_the_classes_asked_for_and_aims_at_no_record(images):
     assert len(drawn) > 1
 
 
+@pytest.mark.parametrize("settings", [{}, {"control": False}, {"inject": False}])
+def test_progress_counts_all_rounds_once(images, settings):
+    told = []
+    context = Context(seed=0, progress=told.append)
+    release = images.take(np.arange(60))
+    view = View(access=Access.TRAINER, records=release)
+    GANAttack(**FEW, **settings).run(view, release, release, context)
+    rounds = 1 + 2 * (1 if settings else 2)
+    assert told == pytest.approx([(i + 1) / rounds for i in range(rounds)])
+
+
 def test_large_images_are_reduced_and_the_fakes_enlarged(images):
     large = images.take(np.arange(40))
     large = large.replace(data=large.data.repeat(3, axis=1).repeat(3, axis=2))
