@@ -92,10 +92,11 @@ PUBLISH = "publish="
 
 @dataclass
 class AttackColumn:
-    """The head of an attack's column."""
+    """The head of an attack's column; ``apart`` tells it from its namesakes here, and names the space it asks for."""
 
     column: Column
     params: list[str]
+    apart: list[str]
     needs: str
     beyond: list[int]
     void: bool
@@ -176,6 +177,13 @@ class GroupView:
     def rows(self) -> list[RowView]:
         """Controls, then methods."""
         return [*self.controls, *self.methods]
+
+    def brief(self, attack: str) -> str:
+        """An attack's name with no more than what tells it from its namesakes here, of its whole label."""
+        for a in self.columns:
+            if a.column.called(attack) and attack == (a.column.label or a.column.attack):
+                return a.column.attack + (f" ({', '.join(a.apart)})" if a.apart else "")
+        return attack
 
 
 def view_groups(
@@ -279,7 +287,7 @@ def _parameters(group: Group, row: Row) -> tuple[list[str], list[str]]:
 
 
 def _attack_column(group: Group, column: Column, levels: list[str], info: dict) -> AttackColumn:
-    apart = sum(c.attack == column.attack for c in group.columns) > 1
+    namesakes = [c for c in group.columns if c.attack == column.attack]
     beyond = [
         i
         for i, level in enumerate(levels)
@@ -295,8 +303,17 @@ def _attack_column(group: Group, column: Column, levels: list[str], info: dict) 
     )
     if void and not why:
         why = next(iter(_void_reasons(group, column)), "its control failed")
-    params = parameter_texts(column.params) if apart and not column.label else column.given
-    return AttackColumn(column, params, column.access, beyond, void, why)
+    several = len(namesakes) > 1
+    params = parameter_texts(column.params) if several and not column.label else column.given
+    apart = _told_apart(column, namesakes)
+    return AttackColumn(column, params, apart, column.access, beyond, void, why)
+
+
+def _told_apart(column: Column, namesakes: list[Column]) -> list[str]:
+    """The parameters that not all its namesakes have, and the space that it asks for."""
+    shared = set.intersection(*(set(parameter_texts(c.params)) for c in namesakes))
+    own = [text for text in parameter_texts(column.params) if text not in shared]
+    return own + [text for text in column.given if text.startswith("@")]
 
 
 def _void_reasons(group: Group, column: Column) -> list[str]:

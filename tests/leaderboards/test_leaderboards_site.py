@@ -286,6 +286,27 @@ def test_an_attack_is_headed_by_what_the_suite_gives_it(tmp_path):
     assert "nearest_distance(k=1)@feature" in {e["cell"] for e in content["without_figure"]}
 
 
+def test_a_worst_case_names_its_attack_no_longer_than_it_must(tmp_path):
+    results, info = make_results(), make_info()
+    near = results["attack"].eq("nearest_distance")
+    long = "nearest_distance(k=1, metric=l2)"
+    results["attack_label"] = results["attack"].mask(near, long)
+    results.loc[near, "attack_params"] = '{"k": 1, "metric": "l2"}'
+    results.loc[results["reason"].eq("nearest_distance"), "reason"] = long
+    site = leaderboards.build_site(results, make_curves(), info, tmp_path / "one")
+    page = site.read_text(encoding="utf-8")
+    assert f'title="{long}">nearest_distance</span>' in page
+    assert f">{long}</span>" not in page
+    other = results[near].assign(
+        attack_label="nearest_distance(k=5, metric=l2)",
+        attack_params='{"k": 5, "metric": "l2"}',
+    )
+    results = pd.concat([results, other], ignore_index=True)
+    site = leaderboards.build_site(results, make_curves(), info, tmp_path / "two")
+    page = site.read_text(encoding="utf-8")
+    assert f'title="{long}">nearest_distance (k=1)</span>' in page
+
+
 def visible(page):
     """The text of the page as it reads, without what only hovering shows."""
     return re.sub(r"\s+", " ", "".join(Elements(page).text))
