@@ -583,10 +583,10 @@ def _without_repeats(part: torch.Tensor) -> list[tuple[torch.Tensor, torch.Tenso
 class _Targets:
     """The gradients to be matched."""
 
-    def __init__(self, victim: Victim, shared: Shared) -> None:
+    def __init__(self, victim: Victim, shared: Shared, squares: torch.Tensor | None = None) -> None:
         self.victim = victim
         self.shared = {name: value.detach() for name, value in shared.items()}
-        self.squares = _squares(self.shared).clamp(min=1e-30)
+        self.squares = _squares(self.shared).clamp(min=1e-30) if squares is None else squares
 
     def at_once(self, batch_size: int) -> int:
         """How many to attack together."""
@@ -599,12 +599,12 @@ class _Targets:
         """Those of participants ``rows``, in that order, which may name one several times."""
         rows = rows.to(self.squares.device)
         shared = {name: value[rows] for name, value in self.shared.items()}
-        return _Targets(self.victim.take(rows), shared)
+        return _Targets(self.victim.take(rows), shared, self.squares[rows])
 
     def with_own_network(self) -> _Targets:
         """The same for another thread: ``functional_call`` puts parameters into the network while it runs."""
         victim = replace(self.victim, network=copy.deepcopy(self.victim.network))
-        return _Targets(victim, self.shared)
+        return _Targets(victim, self.shared, self.squares)
 
     def squared(self, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
         """‖∇ − ∇*‖² / ‖∇*‖², ``(A,)``."""
@@ -621,8 +621,7 @@ class _Targets:
 class _Products(torch.autograd.Function):
     """⟨a, b⟩ and ‖a‖² of stacks of vectors that are held in pieces: pieces of b, then those of a, each ``(A, …)``.
 
-    As one operation because its derivative, of which half the time of a wide network went, then reads and writes each
-    piece once.
+    One operation, so that its derivative reads and writes each piece once.
     """
 
     @staticmethod
