@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import math
 import re
@@ -310,9 +311,27 @@ def _attack_column(group: Group, column: Column, levels: list[str], info: dict) 
 
 
 def _told_apart(column: Column, namesakes: list[Column]) -> list[str]:
-    """The parameters that not all its namesakes have, and the space that it asks for."""
-    shared = set.intersection(*(set(parameter_texts(c.params)) for c in namesakes))
-    own = [text for text in parameter_texts(column.params) if text not in shared]
+    """As few parameters as tell all namesakes apart, those of them that the suite gives; and the space asked for."""
+    parts = {
+        c.key: {text.partition("=")[0]: text for text in parameter_texts(c.params)}
+        for c in namesakes
+    }
+    alike = list(itertools.combinations(namesakes, 2))
+    names = list(dict.fromkeys(n for own in parts.values() for n in own if n != "space"))
+    chosen: list[str] = []
+    while alike and names:
+        left = {
+            name: [p for p in alike if len({parts[c.key].get(name) for c in p}) == 1]
+            for name in names
+        }
+        _, name = min((len(pairs), name) for name, pairs in left.items())
+        if left[name] == alike:
+            break
+        chosen.append(name)
+        alike = left[name]
+    own = [parts[column.key][name] for name in chosen if name in parts[column.key]]
+    given = f", {', '.join(column.given)}, "
+    own = [text for text in own if f", {text}, " in given] or own
     return own + [text for text in column.given if text.startswith("@")]
 
 
