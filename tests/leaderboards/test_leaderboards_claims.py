@@ -98,6 +98,6 @@ def test_a_claim_about_perturbed_records_stands_beside_their_curves():
     table = digits.split('class="claim"')[1].split("</table>")[0]
     assert table.count("not reproduced") == 1 and "0.913" in table and "0.0420" in table
     assert "clean auroc" not in table and NASTY not in page
-    assert "macro_<wbr>auroc by linear_<wbr>probe, under gaussian_<wbr>noise" in table
+    assert "Macro AUROC by linear_<wbr>probe, under gaussian_<wbr>noise" in table
     assert '&gt;<span class="also">by more than 0.02</span>' in table
     assert "A claim about these figures" not in phantom
