@@ -320,8 +320,8 @@ def one_run_fdp_mu(
 
     References
     ----------
-    Mahloujifar, Melis and Chaudhuri (2024), arXiv 2410.22235, theorem 9 and algorithm 3; with the
-    probabilities scaled by r/m for abstention.
+    Mahloujifar, Melis and Chaudhuri (2025), ICML, arXiv 2410.22235; with the probabilities scaled by
+    r/m for abstention.
     """
     check_count("n_coins", n_coins, 0)
     check_count("guesses_made", guesses_made, 0, n_coins)
@@ -372,7 +372,7 @@ def one_run_fdp_epsilon(guesses_right, guesses_made, n_coins, delta=1e-5, confid
 
     References
     ----------
-    Mahloujifar, Melis and Chaudhuri (2024), arXiv 2410.22235.
+    Mahloujifar, Melis and Chaudhuri (2025), ICML, arXiv 2410.22235.
     """
     return gdp_mu_to_epsilon(
         one_run_fdp_mu(guesses_right, guesses_made, n_coins, confidence), delta

@@ -246,6 +246,21 @@ def test_recursion_agrees_with_the_linear_program(right, made, coins):
     assert largest_tail(mu, right, made, coins) == pytest.approx(0.05, rel=0.02)
 
 
+@pytest.mark.parametrize(
+    ("right", "made", "coins", "mu"),
+    [
+        (80, 100, 100, 0.530689),
+        (95, 100, 1000, 0.786811),
+        (150, 200, 1000, 0.339466),
+        (600, 1000, 1000, 0.163850),
+        (30, 30, 500, 0.792493),
+    ],
+)
+def test_recursion_agrees_with_an_independent_implementation(right, made, coins, mu):
+    """Figures by the audit of PrivacyGuard (Meta), bisected over its noise of the Gaussian mechanism, 1/μ."""
+    assert one_run_fdp_mu(right, made, coins) == pytest.approx(mu, rel=3e-6)
+
+
 def test_fdp_at_mu_zero_respects_the_binomial_tail():
     """At mu = 0 the guesses are fair coins; the recursion may only be a little too careful."""
     for right in range(50, 75):
