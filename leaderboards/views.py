@@ -182,7 +182,7 @@ class GroupView:
     def brief(self, attack: str) -> str:
         """An attack's name with no more than what tells it from its namesakes here, of its whole label."""
         for a in self.columns:
-            if a.column.called(attack) and attack == (a.column.label or a.column.attack):
+            if attack == (a.column.label or a.column.attack):
                 return a.column.attack + (f" ({', '.join(a.apart)})" if a.apart else "")
         return attack
 
