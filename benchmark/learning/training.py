@@ -112,7 +112,8 @@ def in_parallel(
 ) -> list[Answer]:
     """``run`` of each part, in their order: on a GPU in turn, on a CPU on one thread each, as many as torch may use.
 
-    What a part comes to does not depend on how many threads there are.
+    What a part comes to does not depend on how many threads there are, so long as ``run`` changes nothing that parts
+    share: each needs modules of its own, for one. The first error of a part is raised.
     """
     if device.type != "cpu":
         return [run(part) for part in parts]
@@ -126,7 +127,7 @@ def in_parallel(
 
 
 def against_training(view: View, play: Callable[[Records], Answer]) -> Answer:
-    """Play an attack on training with a release: ``play(released)``, on one CPU thread.
+    """Play an attack on training with a release: ``play(released)``, on one CPU thread but for :func:`in_parallel`.
 
     Parameters
     ----------

@@ -338,8 +338,9 @@ def test_backtracking_keeps_from_diverging(digits):
 
 def test_the_number_of_threads_changes_no_bit(digits):
     victim = Victim.make(convnet())
-    x, y = batches_of(digits, 40, 1)  # more than one part
+    x, y = batches_of(digits, 40, 1)
     shared = victim.share(x, one_hot(y))
+    assert _Targets(victim, shared).at_once(1) < 400  # more than one part, of 10 starts each
     before, found = torch.get_num_threads(), []
     for threads in (1, 2):
         torch.set_num_threads(threads)

@@ -1,13 +1,21 @@
 """Seeded initialisation, batches and early stopping."""
 
 import math
+import threading
 
 import numpy as np
 import pytest
 import torch
 from torch import nn
 
-from benchmark.learning.training import EarlyStopping, batches, build, initialise_
+from benchmark.learning.training import (
+    EarlyStopping,
+    batches,
+    build,
+    in_parallel,
+    initialise_,
+    single_thread,
+)
 
 
 def generator(seed=0):
@@ -65,3 +73,35 @@ def test_early_stopping_waits_for_its_patience_and_keeps_the_best():
     assert (stopping.best_loss, stopping.best_epoch, stopping.epochs) == (0.5, 4, 6)
     stopping.restore_best()
     assert module.weight.item() == 3
+
+
+@pytest.fixture
+def two_threads():
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    yield
+    assert torch.get_num_threads() == 2, "the number of threads is put back"
+    torch.set_num_threads(before)
+
+
+@pytest.mark.usefixtures("two_threads")
+def test_parts_run_side_by_side_on_one_thread_each_within_a_single_thread_too():
+    meeting = threading.Barrier(2, timeout=30)  # broken unless two parts are at work at a time
+
+    def run(part):
+        meeting.wait()
+        return part, torch.get_num_threads()
+
+    parts = [3, 1, 2, 0]
+    expected = [(part, 1) for part in parts]
+    assert in_parallel(run, parts, torch.device("cpu")) == expected
+    with single_thread():
+        assert in_parallel(run, parts, torch.device("cpu")) == expected
+    with pytest.raises(ZeroDivisionError):
+        in_parallel(lambda part: 1 / part, parts, torch.device("cpu"))
+
+
+def test_one_thread_runs_parts_in_turn():
+    with single_thread():
+        inside = in_parallel(lambda part: threading.get_ident(), [1], torch.device("cpu"))
+    assert inside == [threading.get_ident()]
