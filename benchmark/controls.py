@@ -23,7 +23,7 @@ import numpy as np
 
 from benchmark.contracts import PositiveControl
 from benchmark.figures import Trial, control_figure, trial_figure
-from benchmark.plan import ResolvedPlugin, label_of, place_of
+from benchmark.resolve import ResolvedPlugin, label_of, place_of
 from benchmark.statistics import acceptance_range, auc_p_value, gate_p_threshold, proportion
 
 __all__ = ["CALIBRATION_SEEDS", "FAMILY_ERROR", "Run", "Verdict", "judge", "void_reasons"]

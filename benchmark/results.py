@@ -47,7 +47,8 @@ from benchmark.guarantees import (
     miscounted,
     refuted,
 )
-from benchmark.plan import Cell, Plan, ResolvedPlugin
+from benchmark.plan import Cell, Plan
+from benchmark.resolve import ResolvedPlugin
 from benchmark.statistics import (
     Estimate,
     WorstCase,

@@ -31,8 +31,9 @@ from benchmark.contracts import Access, LeakboardError
 from benchmark.copies import pairs_summary
 from benchmark.engines import Event
 from benchmark.pictures import picture_sheets
-from benchmark.plan import Plan, ResolvedPlugin, make_plan, resolve, shadows_of
+from benchmark.plan import Plan, make_plan, shadows_of
 from benchmark.registry import Registry, default_registry
+from benchmark.resolve import ResolvedPlugin, resolve
 from benchmark.results import Results, cell_status, collect
 from benchmark.store import Record, Store
 from benchmark.suite import Suite

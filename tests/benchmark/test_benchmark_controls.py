@@ -7,7 +7,7 @@ from scipy import stats
 from benchmark.contracts import AttackInfo, PositiveControl
 from benchmark.controls import CALIBRATION_SEEDS, FAMILY_ERROR, Run, judge, void_reasons
 from benchmark.figures import Trial
-from benchmark.plan import ResolvedPlugin
+from benchmark.resolve import ResolvedPlugin
 
 
 class FakeAttack:

@@ -17,7 +17,8 @@ from benchmark.copies import (
 )
 from benchmark.figures import Trial, control_figure, load_trial, trial_figures
 from benchmark.game import InvalidAnswer, check_answer
-from benchmark.plan import Cell, ResolvedPlugin
+from benchmark.plan import Cell
+from benchmark.resolve import ResolvedPlugin
 from benchmark.statistics import clopper_pearson
 
 COINS = np.array([True, False, True, True])

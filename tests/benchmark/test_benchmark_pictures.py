@@ -9,7 +9,8 @@ import pytest
 from PIL import Image
 
 from benchmark.pictures import picture_sheets
-from benchmark.plan import Cell, ResolvedPlugin
+from benchmark.plan import Cell
+from benchmark.resolve import ResolvedPlugin
 
 MADE = np.array([10, 20, 30, 40, 50], np.uint8)[:, None, None, None].repeat(8, 1).repeat(8, 2)
 LABELS = np.array([4, 4, 4, 4, 1])

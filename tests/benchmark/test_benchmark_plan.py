@@ -1,12 +1,9 @@
 """A plan is pure, shares what can be shared, and says why a cell stays empty."""
 
-from collections import Counter
-
-import pytest
-
-from benchmark.plan import make_plan, resolve
+from benchmark.plan import make_plan
 from benchmark.registry import default_registry
-from benchmark.suite import Suite, SuiteError
+from benchmark.resolve import resolve
+from benchmark.suite import Suite
 
 EVERYTHING = {
     "name": "mine",
@@ -70,26 +67,6 @@ def test_the_control_of_an_attack_on_images_releases_images():
     for cell in cells:
         assert cell.key and cell.method.label == "identity"
         assert plan.nodes[cell.key].spec["space"] == "image"
-
-
-def test_controls_and_the_gate_are_added_once():
-    plan = plan_of(methods=["identity", "cvae"])
-    names = [m.name for m in plan.resolved.methods]
-    assert Counter(names) == {"holdout": 1, "identity": 1, "cvae": 1}
-    assert [a.name for a in plan.resolved.attacks] == [
-        "nearest_distance",
-        "correlation",
-        "linkage",
-        "blind",
-    ]
-
-
-def test_only_keeps_the_controls():
-    plan = plan_of(only={"method": ["cvae"], "attack": ["nearest_distance"]})
-    assert [m.name for m in plan.resolved.methods] == ["holdout", "identity", "cvae"]
-    assert [a.name for a in plan.resolved.attacks] == ["nearest_distance", "blind"]
-    one = plan_of(only={"method": ["k_same(k=5)"]})
-    assert [m.label for m in one.resolved.methods] == ["holdout", "identity", "k_same(k=5)"]
 
 
 def test_keys_change_with_what_results_depend_on_and_with_nothing_else():
@@ -168,50 +145,6 @@ def test_unavailable_plugins_leave_their_cells_and_a_reason():
     assert {c.kind for c in cells} == {"fit", "attack", "utility"}
     assert {c.status for c in cells} == {"unavailable"}
     assert all("no_such_module" in c.reason for c in cells)
-
-
-@pytest.mark.parametrize(
-    ("changes", "only", "message"),
-    [
-        ({"methods": ["k_sam"]}, None, r"suite mine: methods\.0: unknown method 'k_sam'"),
-        (
-            {"attacks": [{"name": "linkage", "params": {"x": 1}}]},
-            None,
-            r"attacks\.0: .*unknown parameter 'x'",
-        ),
-        (
-            {"datasets": [{"name": "files", "params": {"path": "/nowhere.npz"}}]},
-            None,
-            r"datasets\.0: .*/nowhere\.npz",
-        ),
-        (
-            {"datasets": ["digits", "digits"]},
-            None,
-            r"two entries are called 'digits'. Give one of them a `label:`",
-        ),
-        ({"methods": ["noise", "noise"]}, None, r"methods: noise is listed twice"),
-        (
-            {"methods": [{"name": "gaussian_mean", "space": "image"}]},
-            None,
-            r"methods\.0: 'gaussian_mean' does not work on image",
-        ),
-        (
-            {"datasets": [{"name": "gaussian", "features": ["pixels"]}]},
-            None,
-            r"datasets\.0: features: 'gaussian' holds features already",
-        ),
-        (
-            {"perturbations": [{"name": "gaussian_noise", "severities": [9]}]},
-            None,
-            r"perturbations\.0\.severities: must be in 1 … 5\. Got \[9\]",
-        ),
-        ({}, {"method": ["cvea"]}, r"--only method=cvea matches nothing\. Allowed: .*cvae"),
-        ({}, {"dataset": ["mnist"]}, r"--only dataset=mnist matches nothing\. Allowed: digits"),
-    ],
-)
-def test_what_is_wrong_is_named_before_anything_runs(changes, only, message):
-    with pytest.raises(SuiteError, match=message):
-        plan_of(only, **changes)
 
 
 def test_perturbed_test_sets_are_made_once_for_all_methods():

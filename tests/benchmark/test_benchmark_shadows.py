@@ -8,8 +8,9 @@ from benchmark.contracts import Context
 from benchmark.engines.worker import Usage, perform
 from benchmark.game import draw_shadow_pair
 from benchmark.nodes import execute
-from benchmark.plan import SHADOW_CHUNK, make_plan, resolve
+from benchmark.plan import SHADOW_CHUNK, make_plan
 from benchmark.registry import default_registry
+from benchmark.resolve import resolve
 from benchmark.store import Store
 from benchmark.suite import Suite
 

@@ -2,8 +2,9 @@
 
 import pytest
 
-from benchmark.plan import make_plan, resolve
+from benchmark.plan import make_plan
 from benchmark.registry import default_registry
+from benchmark.resolve import resolve
 from benchmark.suite import DatasetEntry, Suite, SuiteError, built_in_suites, load_suite
 
 MINIMAL = "name: mine\nseeds: 2\ndatasets: [digits]\n"

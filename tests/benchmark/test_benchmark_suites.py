@@ -3,8 +3,9 @@
 import pytest
 
 from benchmark.datasets.locate import data_root
-from benchmark.plan import make_plan, resolve
+from benchmark.plan import make_plan
 from benchmark.registry import default_registry
+from benchmark.resolve import resolve
 from benchmark.suite import SuiteError, built_in_suites, load_suite
 
 PLANTED = {"random_averages", "outlier_memoriser", "partial_copies", "holdout_gan"}
