@@ -16,13 +16,10 @@ from __future__ import annotations
 
 import json
 import os
-import platform
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
-from functools import lru_cache
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +27,7 @@ from benchmark.claims import Comparison, claims_frame, claims_summary, judge_cla
 from benchmark.contracts import Access, LeakboardError
 from benchmark.copies import pairs_summary
 from benchmark.engines import Event
+from benchmark.environment import environment, environments
 from benchmark.pictures import picture_sheets
 from benchmark.plan import Plan, make_plan, shadows_of
 from benchmark.registry import Registry, default_registry
@@ -50,8 +48,6 @@ __all__ = [
     "write_site",
 ]
 
-PACKAGES = ("leakboard", "torch", "torchvision", "numpy", "scipy", "scikit-learn", "timm", "opacus")
-
 
 class RunError(LeakboardError):
     """A run folder that cannot be used."""
@@ -66,19 +62,6 @@ class OpenRun:
     plan: Plan
     store: Store
     only: Mapping[str, Sequence[str]]
-
-
-@lru_cache(maxsize=1)
-def environment() -> dict[str, str]:
-    """Versions that results may depend on, and the machine in words."""
-    found = {"python": platform.python_version(), "platform": platform.platform(terse=True)}
-    for package in PACKAGES:
-        try:
-            found[package] = version(package)
-        except PackageNotFoundError:
-            found[package] = "not installed"
-    found["cores"] = str(os.cpu_count())
-    return found
 
 
 def plan_suite(
@@ -297,7 +280,7 @@ def board_info(run: OpenRun, records: Mapping[str, Record], results: Results) ->
         "pairs": pairs_summary(results.pairs, public),
         "pictures": picture_sheets(run.store, run.plan.cells, public),
         "claims": claims_summary(run_claims(run, results)),
-        "environment": environment(),
+        "environment": environments(records.values()),
         "command": command(run),
         "rerun": f"{command(run)} --rerun failed",
         "generated_at": now(),

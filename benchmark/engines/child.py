@@ -72,7 +72,7 @@ def run_node(
             "scratch": paths.scratch,
             "progress": _reporter(progress_fd, node.key),
         },
-        environment=settings["environment"],
+        environment={**settings["environment"], "device": device},
         usage=lambda: _usage(baseline),
         before_commit=lift_memory_limit,
         output=lambda: tail(paths.log),

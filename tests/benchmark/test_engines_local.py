@@ -111,7 +111,7 @@ def test_success(cases):
     assert record.values == {"mean": x.mean()}
     assert np.array_equal(cases.store.arrays(record.key, "numbers")["x"], x)
     assert np.array_equal(cases.store.tensors(record.key, "weights")["w"], x.astype(np.float32))
-    assert record.environment == {"python": "3.11"}
+    assert record.environment == {"python": "3.11", "device": "cpu"}
     assert 0 < record.duration_s < cases.seconds
     assert 0 < record.cpu_s < cases.seconds
 
