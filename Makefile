@@ -1,5 +1,5 @@
 # make run    install and run the quick suite; prints where the leaderboard is
-# make test   install and run the tests (PYTEST_ARGS="-m slow" for the slow ones)
+# make test   install and run the tests (PYTEST_ARGS="-m slow" for the slow ones, PARALLEL= for one process)
 # make bench  the timed claims
 # make lint   ruff, mypy and the import rules
 
@@ -7,6 +7,8 @@ PYTHON ?= python3
 VENV ?= .venv
 SUITE ?= quick
 BIN := $(VENV)/bin
+# Tests of one file share what is expensive to make, so a file stays with one process.
+PARALLEL ?= --numprocesses auto --maxprocesses 4 --dist loadfile
 
 .PHONY: run test bench lint clean
 
@@ -14,7 +16,7 @@ run: $(VENV)/.installed
 	$(BIN)/python -m benchmark run --suite $(SUITE)
 
 test: $(VENV)/.installed-test
-	$(BIN)/python -m pytest $(PYTEST_ARGS)
+	$(BIN)/python -m pytest $(PARALLEL) $(PYTEST_ARGS)
 
 bench: $(VENV)/.installed-test
 	$(BIN)/python -m pytest tests/benchmarks --benchmark-only -m 'slow or not slow' $(PYTEST_ARGS)
