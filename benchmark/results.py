@@ -118,6 +118,9 @@ _ERRORS = ("balanced_error", "mean_balanced_error")
 
 _WORST_METRICS = ("auc", "tpr@0.1", "tpr@0.01", "tpr@0.001", *BOUNDS)
 
+JOINT_BOUND = "epsilon_lower_joint"
+"""The worst case of the lower bound on ε that holds together with the lower limit of AUC: what a verdict rests on."""
+
 RANKING_METRICS = ("balanced_accuracy", "macro_auroc", "accuracy")
 """What utility is judged by: the first of these that the suite's first utility has."""
 
@@ -449,6 +452,9 @@ class _Collector:
         and release, an attack's interval is hierarchical (seeds, then candidates) and no resampling of candidates
         carries the spread over seeds. Bonferroni over attacks then holds whatever their dependence, and lower bounds on
         ε pay for attacks × seeds, because the best of the seeds is taken as well.
+
+        A leak is shown by AUC or by ε, so there is one more bound on ε, with half of the error: an interval of AUC lies
+        above chance in error with the other half.
         """
         cell = attacked[0][0][0]
         trials = {run.attack.label: run.good for _, run in attacked}
@@ -461,6 +467,10 @@ class _Collector:
             if worst is None:
                 worst = worst_case(list(trials), interval_at, self.confidence)
             self._worst_row(cell, access, metric, worst.estimate, str(worst.name or ""))
+            if metric == "epsilon_lower":
+                half = (1 - self.confidence) / 2
+                joint = worst_case(list(trials), interval_at, 1 - half)
+                self._worst_row(cell, access, JOINT_BOUND, joint.estimate, str(joint.name or ""))
             if metric == "auc" and worst.name is not None:
                 key = (cell.dataset, cell.features, cell.method.label if cell.method else "")
                 self.strongest.setdefault(key, set()).add(str(worst.name))

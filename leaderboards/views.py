@@ -59,6 +59,7 @@ METRIC_NAMES = {
     "advantage": "Advantage",
     "epsilon_lower": "ε lower bound",
     "epsilon_ceiling": "ε ceiling",
+    "epsilon_lower_joint": "ε lower bound together with AUC",
     "epsilon_lower_gdp": "ε lower bound if Gaussian",
     "epsilon_ceiling_gdp": "ε ceiling if Gaussian",
     "p_value": "p (AUC = 0.5)",

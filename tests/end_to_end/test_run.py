@@ -113,6 +113,18 @@ def test_the_worst_case_is_the_largest_and_wider(results):
     assert worst["ci_high"] >= named["ci_high"]
 
 
+def test_the_bound_that_shares_its_error_with_auc_is_the_smaller(results):
+    for method in ("identity", "holdout"):
+        where = {"method": method, "attack": "worst_case"}
+        alone = figure(results, "epsilon_lower", **where)
+        joint = figure(results, "epsilon_lower_joint", **where)
+        assert joint["value"] <= alone["value"]
+        # Two attacks and two seeds share an error of 5 %, and then half of it.
+        assert "98.75 % confidence" in alone["ci_method"]
+        assert "99.375 % confidence" in joint["ci_method"]
+        assert (joint["value"] > 0) == (method == "identity")
+
+
 def test_subgroups_are_wider_than_all_and_add_up(results):
     where = (results["method"] == "noise") & (results["attack"] == "nearest_distance")
     rows = results[where & (results["metric"] == "auc") & results["seed"].isna()]

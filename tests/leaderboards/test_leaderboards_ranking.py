@@ -420,12 +420,12 @@ def test_a_certified_epsilon_is_a_leak_though_no_auc_shows_it():
     base = {"dataset": "d", "features": "pixels", "method": "a", "method_params": "{}"}
     unseen = release("a", (0.51, 0.49, 0.53))
 
-    def epsilon(value):
+    def epsilon(value, metric="epsilon_lower"):
         return row(
             **base,
             attack="worst_case",
             access="records",
-            metric="epsilon_lower",
+            metric=metric,
             reason="near",
             value=value,
             ci_low=value,
@@ -441,3 +441,7 @@ def test_a_certified_epsilon_is_a_leak_though_no_auc_shows_it():
     assert shown == {("ε",), ("AUC",), ()}
     void = [{**r, "status": "void"} if r["attack"] == "near" else r for r in unseen]
     assert ranked([*void, epsilon(0.7)]).loc["a", "verdict"] == "incomplete"
+    # The bound that holds together with AUC decides, where there is one.
+    for joint, expected in ((0.0, "no leak found"), (0.1, "leak")):
+        both = [*unseen, epsilon(0.2), epsilon(joint, "epsilon_lower_joint")]
+        assert ranked(both).loc["a", "verdict"] == expected
