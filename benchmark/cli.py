@@ -16,7 +16,6 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 from rich.markup import escape
-from rich.table import Table
 
 from benchmark.contracts import LeakboardError
 
@@ -261,6 +260,7 @@ def list_plugins(
     """List the plugins that are installed, and the built-in suites."""
     from benchmark.registry import KINDS, default_registry
     from benchmark.suite import built_in_suites
+    from benchmark.tables import plain_table
 
     _one_of("KIND", kind, (None, *KINDS, "suites"))
     registry = default_registry()
@@ -279,7 +279,8 @@ def list_plugins(
     if as_json:
         typer.echo(json.dumps(rows, indent=1, ensure_ascii=False))
         return
-    table = Table("kind", "name", "version", "access", "what", "from", box=None, pad_edge=False)
+    titles = ("kind", "name", "version", "access", "what", "from")
+    table = plain_table(*titles, whole=titles[:4])
     for row in rows:
         what = (
             f"[red]unavailable:[/] {escape(row['reason'])}"
@@ -369,10 +370,11 @@ def plan(
 def _print_plan(loaded: Any, only: Mapping[str, Sequence[str]], root: Path) -> None:
     from benchmark.run import plan_suite
     from benchmark.store import Store
+    from benchmark.tables import plain_table
 
     planned = plan_suite(loaded, only)
     finished = set(Store(root).read_all()) if (root / "records").is_dir() else set()
-    table = Table("kind", "nodes", "to run", box=None, pad_edge=False)
+    table = plain_table("kind", "nodes", "to run")
     kinds = Counter(n.kind for n in planned.nodes.values())
     missing = Counter(n.kind for k, n in planned.nodes.items() if k not in finished)
     for kind, count in kinds.items():
@@ -389,6 +391,7 @@ def _print_plan(loaded: Any, only: Mapping[str, Sequence[str]], root: Path) -> N
 def status(folder: RunFolder) -> None:
     """Show how far a run is: nodes by kind and status, and what failed."""
     from benchmark.run import load_run, run_records
+    from benchmark.tables import plain_table
 
     opened = load_run(folder)
     records = run_records(opened)
@@ -397,7 +400,7 @@ def status(folder: RunFolder) -> None:
         state = records[key].status if key in records else "missing"
         counts.setdefault(node.kind, Counter())[state] += 1
     states = sorted({s for c in counts.values() for s in c}, key=lambda s: (s != "ok", s))
-    table = Table("kind", *states, box=None, pad_edge=False)
+    table = plain_table("kind", *states)
     for kind, counter in counts.items():
         table.add_row(kind, *(str(counter[s] or "") for s in states))
     console.print(table)
@@ -457,6 +460,8 @@ def compare(
     """Compare two runs: figures over seeds side by side, marked where their intervals do not overlap."""
     import pandas as pd
 
+    from benchmark.tables import interval, plain_table
+
     places = [
         "dataset",
         "features",
@@ -485,26 +490,17 @@ def compare(
         ]
         frames.append(chosen.set_index(places)[["value", "ci_low", "ci_high"]])
     both = frames[0].join(frames[1], how="outer", lsuffix="_1", rsuffix="_2")
-    table = Table("where", str(first), str(second), "", box=None, pad_edge=False)
+    table = plain_table("where", str(first), str(second), "")
     for place, row in both.iterrows():
         apart = row["ci_low_1"] > row["ci_high_2"] or row["ci_low_2"] > row["ci_high_1"]
         where = " / ".join(str(p) for p in place if p and p != 0)
         table.add_row(
             escape(where),
-            _interval(row["value_1"], row["ci_low_1"], row["ci_high_1"]),
-            _interval(row["value_2"], row["ci_low_2"], row["ci_high_2"]),
+            interval(row["value_1"], row["ci_low_1"], row["ci_high_1"]),
+            interval(row["value_2"], row["ci_low_2"], row["ci_high_2"]),
             "[bold]differs[/]" if apart else "",
         )
     console.print(table)
-
-
-def _interval(value: float, low: float, high: float) -> str:
-    if value != value:
-        return "–"
-    inside = (
-        "" if low != low else f" [{low:.3f}, {high:.3f}]" if high == high else f" [≥ {low:.3f}]"
-    )
-    return f"{value:.3f}{inside}".replace("[", r"\[")
 
 
 @app.command()
@@ -546,89 +542,25 @@ def check(
 
 def _print_board(frame: Any) -> None:
     """The leaderboard as terminal tables, one for each dataset and feature space."""
+    from benchmark.tables import board_tables
     from leaderboards import rank
 
-    ranked = rank(frame)
-    ranked = ranked[ranked["worst_attack"].ne("") | ranked["utility_value"].notna()]
-    for (dataset, features), rows in ranked.groupby(["dataset", "features"], sort=False):
-        table = Table(
-            "privacy",
-            "method",
-            "utility",
-            "worst attack",
-            "AUC",
-            "TPR @ 1 % FPR",
-            "ε ≥",
-            title=f"{dataset} · {features}",
-            title_justify="left",
-            box=None,
-            pad_edge=False,
-        )
-        for column in table.columns:
-            column.no_wrap = column.header != "method"  # long parameters fold, figures do not
-        for _, row in rows.iterrows():
-            table.add_row(*_board_cells(row))
+    for table, violations in board_tables(rank(frame), console.width):
         console.print()
         console.print(table)
-        for _, row in rows[rows["violation"].ne("")].iterrows():
-            said = f"{row['method_label']}: {row['violation']}"
+        for said in violations:
             console.print(f"[bold red]violation[/] {escape(said)}", highlight=False)
-
-
-def _board_cells(row: Any) -> list[str]:
-    rank = "control" if row["control"] else "–"
-    if row["ranked"]:
-        first, last = row["privacy_rank"], row["privacy_rank_to"]
-        rank = str(first) if first == last else f"{first}–{last}"
-    return [
-        rank + (" [bold red]violation[/]" if row["violation"] else ""),
-        escape(row["method_label"]),
-        _interval(row["utility_value"], row["utility_low"], row["utility_high"]),
-        escape(row["worst_attack"]),
-        _interval(row["worst_auc"], row["worst_auc_low"], row["worst_auc_high"]),
-        _interval(row["worst_tpr@0.01"], row["worst_tpr@0.01_low"], row["worst_tpr@0.01_high"])
-        + _other_attack(row, "worst_tpr_attack"),
-        _interval(row["epsilon_lower"], float("nan"), float("nan"))
-        + (_other_attack(row, "epsilon_attack") if row["epsilon_lower"] > 0 else ""),
-    ]
-
-
-def _other_attack(row: Any, column: str) -> str:
-    """The attack that a figure is of, on a line of its own, where it is not the one with the largest AUC."""
-    named = row[column]
-    return f"\n{escape(named)}" if named and named != row["worst_attack"] else ""
-
-
-VERDICT_STYLES = {"reproduced": "green", "not reproduced": "red"}
 
 
 def _print_claims(opened: Any, results: Any) -> None:
     """The suite's claims with both figures, the difference and the verdict."""
     from benchmark.run import run_claims
+    from benchmark.tables import claims_table
 
     comparisons = run_claims(opened, results)
-    if not comparisons:
-        return
-    columns = ("verdict", "claim", "what", "left", "", "right", "difference")
-    table = Table(*columns, title="claims", title_justify="left", box=None, pad_edge=False)
-    for c in comparisons:
-        style = VERDICT_STYLES.get(c.verdict, "dim")
-        sides = [
-            f"{escape(name)}\n{_interval(f.value, f.low, f.high)}"
-            for name, f in ((c.left, c.left_figure), (c.right, c.right_figure))
-        ]
-        where = f"{c.dataset} · {c.features}" if c.dataset else c.reason
-        table.add_row(
-            f"[{style}]{c.verdict}[/]",
-            escape(c.claim.id),
-            escape(f"{where}\n{c.figure}"),
-            sides[0],
-            c.claim.relation,
-            sides[1],
-            _interval(c.difference.value, c.difference.low, c.difference.high),
-        )
-    console.print()
-    console.print(table)
+    if comparisons:
+        console.print()
+        console.print(claims_table(comparisons))
 
 
 def _print_controls(verdicts: Sequence[Any]) -> None:

@@ -1,5 +1,6 @@
 """A method that claims privacy and gives its records away is called out: in the results, the table and the page."""
 
+import itertools
 import json
 import re
 import shutil
@@ -107,14 +108,15 @@ def test_the_table_for_machines_and_the_terminal_say_it(audit):
     assert verdicts[HONEST] == "no leak found"
     evidence = next(r["violation"] for r in rows if r["method_label"] == COPIES)
     assert "ε = 0.1 claimed" in evidence
-    table = [
-        line for line in said.splitlines() if re.match(r"\d\S* +(violation +)?dishonest", line)
-    ]
-    assert {line.split()[2] for line in table if "violation" in line} == {
-        COPIES,
-        CLAIMS_TOO_LITTLE.split()[0],
+    lines = said.splitlines()
+    verdict = {
+        line.split()[1]: below
+        for line, below in itertools.pairwise(lines)
+        if re.match(r"\d\S* +dishonest", line)
     }
-    assert len(table) == 3
+    assert len(verdict) == 3
+    violated = {name for name, below in verdict.items() if below.startswith("violation ")}
+    assert violated == {COPIES, CLAIMS_TOO_LITTLE.split()[0]}
     assert f"violation {COPIES}: nearest_distance, seed 0: ε ≥ " in said
 
 
