@@ -169,6 +169,7 @@ def _environment() -> Any:
         "link": _link,
         "raw": Markup,
         "breakable": _breakable,
+        "prose": _prose,
         "paragraphs": lambda text: [p for p in str(text).split("\n\n") if p.strip()],
         "metric": lambda name: views.METRIC_NAMES.get(name, name),
     }
@@ -197,6 +198,14 @@ def _sort_key(value: float | None) -> str:
 def _breakable(name: str) -> Markup:
     """A name that may go on in a new line behind an underscore and before a bracket."""
     return escape(name).replace("_", Markup("_<wbr>")).replace("(", Markup("<wbr>("))
+
+
+def _prose(text: Any) -> Markup:
+    """A text in which what stands between backticks is code."""
+    parts = str(escape(text)).split("`")
+    if len(parts) % 2 == 0:  # one backtick without its partner
+        return escape(text)
+    return Markup("".join(f"<code>{p}</code>" if i % 2 else p for i, p in enumerate(parts)))
 
 
 def _link(url: Any) -> str:

@@ -12,6 +12,7 @@ import pytest
 from leaderboard_data import NASTY, PIXEL, PLACES, make_curves, make_info, make_results
 
 import leaderboards
+from leaderboards.site import _prose
 
 
 @pytest.fixture(scope="module")
@@ -379,3 +380,16 @@ def test_results_of_an_earlier_version_still_make_a_page(tmp_path):
     page = leaderboards.build_site(old.drop(columns=["subgroup"]), curves, info, tmp_path)
     text = page.read_text(encoding="utf-8")
     assert "Who is exposed" not in text and "of draws" not in text.replace("share of draws", "")
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("run `--seeds 3` & more", "run <code>--seeds 3</code> &amp; more"),
+        ("`<b>`", "<code>&lt;b&gt;</code>"),
+        ("one ` alone <i>", "one ` alone &lt;i&gt;"),
+        ("", ""),
+    ],
+)
+def test_backticks_are_code_and_all_else_is_escaped(text, expected):
+    assert _prose(text) == expected
