@@ -10,7 +10,6 @@ from typing import NamedTuple
 
 import numpy as np
 from scipy.special import expit, logit, ndtr, ndtri
-from scipy.stats import rankdata
 
 from benchmark.statistics.estimate import (
     Estimate,
@@ -76,14 +75,19 @@ def placements(scores, coins):
 
     References
     ----------
-    DeLong, DeLong and Clarke-Pearson (1988), Biometrics 44:837; the computation from ranks is that
-    of Sun and Xu (2014), IEEE Signal Processing Letters 21:1389.
+    DeLong, DeLong and Clarke-Pearson (1988), Biometrics 44:837.
     """
-    n_members, n_nonmembers = _sizes(coins)
-    ranks = rankdata(scores)
-    members = (ranks[coins] - rankdata(scores[coins])) / n_nonmembers
-    nonmembers = 1 - (ranks[~coins] - rankdata(scores[~coins])) / n_members
-    return members, nonmembers
+    scores, coins = np.asarray(scores), np.asarray(coins)
+    members, nonmembers = scores[coins], scores[~coins]
+    above = _twice_above(members, nonmembers) / (2 * nonmembers.size)
+    below = 1 - _twice_above(nonmembers, members) / (2 * members.size)
+    return above, below
+
+
+def _twice_above(scores, others):
+    """Twice the number of ``others`` that each score is above, ties counting half: exact integers."""
+    others = np.sort(others)
+    return np.searchsorted(others, scores, "left") + np.searchsorted(others, scores, "right")
 
 
 def auc(scores, coins):
@@ -110,8 +114,8 @@ def auc(scores, coins):
     n_members, n_nonmembers = _sizes(coins)
     if not (n_members and n_nonmembers):
         return nan
-    above = rankdata(scores)[coins].sum() - n_members * (n_members + 1) / 2
-    return float(above / (n_members * n_nonmembers))
+    above = _twice_above(scores[coins], scores[~coins]).sum()
+    return float(above / (2 * n_members * n_nonmembers))
 
 
 def delong_variance(scores, coins):
