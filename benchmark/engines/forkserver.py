@@ -129,22 +129,35 @@ class _Server:
 
     def _fork(self, node: Node) -> None:
         self._baseline = child.private_memory()
+        server = os.getpid()
+        gate, key = os.pipe()
         try:
             pid = os.fork()
         except OSError as error:
+            os.close(gate)
+            os.close(key)
             self._tell(event="not started", key=node.key, reason=f"cannot fork: {error}")
             return
         if pid == 0:
-            self._be_child(node)
+            os.close(key)
+            self._be_child(node, server, gate)
+        os.close(gate)
         with suppress(OSError):  # both sides do it, so that neither can be too late
             os.setpgid(pid, pid)
         self._children[pid] = node.key
         self._tell(event="started", key=node.key, pid=pid, baseline=self._baseline)
+        with suppress(OSError):  # killed already
+            os.write(key, b"1")
+        os.close(key)
 
-    def _be_child(self, node: Node) -> NoReturn:
+    def _be_child(self, node: Node, server: int, gate: int) -> NoReturn:
         code = 1
         try:
-            server = os.getppid()
+            # Not before the main process can know of it: what ends the server meanwhile would else be a loss without a
+            # culprit, which ends the run.
+            if not os.read(gate, 1):
+                os._exit(code)
+            os.close(gate)
             os.setpgid(0, 0)  # out of reach of the terminal's Ctrl-C; killed as a group
             signal.set_wakeup_fd(-1)
             for number in (signal.SIGCHLD, signal.SIGINT):

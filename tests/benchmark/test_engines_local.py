@@ -11,6 +11,7 @@ import signal
 import subprocess
 import sys
 import time
+from multiprocessing import Pipe
 from pathlib import Path
 
 import engine_cases
@@ -19,7 +20,7 @@ import psutil
 import pytest
 from engine_cases import node
 
-from benchmark.engines import EngineError, Event
+from benchmark.engines import EngineError, Event, forkserver
 from benchmark.engines.local import LocalEngine
 from benchmark.store import Store, StoreLocked
 
@@ -334,6 +335,29 @@ def test_the_loss_of_the_server_costs_what_was_running_and_no_more(tmp_path):
     assert lost.status == "crashed"
     assert "the fork server ended (killed by SIGKILL)" in lost.reason
     assert [store.read(n.key).status for n in nodes[1:]] == ["ok"] * 5
+
+
+def test_a_node_begins_when_the_main_process_can_know_of_it(tmp_path, monkeypatch):
+    """Else one that kills the server at once would look like a server that died of itself, which ends a run."""
+    told, seen = tmp_path / "told", tmp_path / "seen"
+
+    def tell(**message):
+        time.sleep(0.2)
+        told.write_text(message["event"])
+
+    server = object.__new__(forkserver._Server)
+    server._control, _ = Pipe()
+    server._progress_fd, server._settings, server._execute = -1, {}, None
+    server._limit_threads, server._children, server._baseline = None, {}, 0
+    server._tell = tell
+    monkeypatch.setattr(
+        forkserver.child, "run_node", lambda *_, **__: seen.write_text(str(told.exists()))
+    )
+    server._fork(node("numbers"))
+    (pid,) = server._children
+    _, status = os.waitpid(pid, 0)
+    assert os.waitstatus_to_exitcode(status) == 0
+    assert seen.read_text() == "True"
 
 
 @pytest.mark.parametrize("options", [{"jobs": 0}, {"threads": -1}])
