@@ -290,10 +290,10 @@ def test_a_reader_learns_the_codes_and_has_the_generator_show_them():
 
 
 def test_a_reader_is_also_an_encoder_where_images_are_repeated():
-    """Bars are made again from the codes read from them; where only codes are read, far less well.
+    """Most bars are made again, to 0.1, from the codes read from them; where only codes are read, hardly any.
 
-    A single training comes out differently on another processor, whose sums have other last bits: the ratio of the two
-    errors was 0.35 to 0.57 over four readers. So two are taken together.
+    Two trainings count together: one alone comes out differently on another processor, whose sums have other last bits.
+    Over four readers 36 of 48 bars were made again, and 1 of 48 without.
     """
     x, labels = torch.full((12, 1, 8, 8), -0.7), torch.arange(12) // 6
     for i in range(12):
@@ -304,13 +304,14 @@ def test_a_reader_is_also_an_encoder_where_images_are_repeated():
         generator, summary = bars(reader, steps=300, repetition=weight)
         with torch.no_grad():
             again = generator.paint(generator.map(reader(x, labels), labels))
-        errors[weight].append((again - x).abs().mean().item())
+        errors[weight] += (again - x).abs().mean(dim=(1, 2, 3)).tolist()
         if weight:
-            assert summary.repetition_loss == pytest.approx(errors[weight][-1], abs=0.1)
+            mean = np.mean(errors[weight][-12:])
+            assert mean < 0.15 and summary.repetition_loss == pytest.approx(mean, abs=0.1)
         else:
             assert summary.repetition_loss is None
-    assert np.mean(errors[10.0]) < 0.15
-    assert np.mean(errors[10.0]) < 0.75 * np.mean(errors[0.0])
+    again = {weight: np.mean(np.array(found) < 0.1) for weight, found in errors.items()}
+    assert again[10.0] >= 0.5 and again[0.0] <= 0.25
 
 
 def test_images_are_not_repeated_without_a_reader():
