@@ -1,7 +1,7 @@
 """What a figure's last bits may depend on: versions, the processor, the device of each node.
 
-Seeds are the same everywhere, but a processor with wider vectors adds up in another order; a long training then comes
-out differently, within what its seeds differ by. So every record keeps where it was made, and the board says it.
+Seeds are the same everywhere, but a processor with wider vectors adds up in another order, and a long training can then
+come out differently. So every record keeps where it was made, and the board says it.
 """
 
 from __future__ import annotations

@@ -130,16 +130,16 @@ class _Server:
     def _fork(self, node: Node) -> None:
         self._baseline = child.private_memory()
         server = os.getpid()
-        gate, key = os.pipe()
+        gate, opener = os.pipe()
         try:
             pid = os.fork()
         except OSError as error:
             os.close(gate)
-            os.close(key)
+            os.close(opener)
             self._tell(event="not started", key=node.key, reason=f"cannot fork: {error}")
             return
         if pid == 0:
-            os.close(key)
+            os.close(opener)
             self._be_child(node, server, gate)
         os.close(gate)
         with suppress(OSError):  # both sides do it, so that neither can be too late
@@ -147,8 +147,8 @@ class _Server:
         self._children[pid] = node.key
         self._tell(event="started", key=node.key, pid=pid, baseline=self._baseline)
         with suppress(OSError):  # killed already
-            os.write(key, b"1")
-        os.close(key)
+            os.write(opener, b"1")
+        os.close(opener)
 
     def _be_child(self, node: Node, server: int, gate: int) -> NoReturn:
         code = 1
