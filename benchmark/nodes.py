@@ -47,8 +47,8 @@ from benchmark.game import (
     subset_rows,
 )
 from benchmark.node import Node, Outcome
-from benchmark.reconstructions import candidate_nearness, fidelity
 from benchmark.registry import default_registry
+from benchmark.similarity import candidate_nearness, fidelity
 from benchmark.store import Store
 from benchmark.suite import GameRules
 

@@ -23,16 +23,16 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from benchmark.claims import Comparison, claims_frame, claims_summary, judge_claims
 from benchmark.contracts import Access, LeakboardError
-from benchmark.copies import pairs_summary
 from benchmark.engines import Event
 from benchmark.environment import environment, environments
-from benchmark.pictures import picture_sheets
+from benchmark.judge.claims import Comparison, claims_frame, claims_summary, judge_claims
+from benchmark.judge.copies import pairs_summary
+from benchmark.judge.pictures import picture_sheets
+from benchmark.judge.results import Results, cell_status, collect
 from benchmark.plan import Plan, make_plan, shadows_of
 from benchmark.registry import Registry, default_registry
 from benchmark.resolve import ResolvedPlugin, resolve
-from benchmark.results import Results, cell_status, collect
 from benchmark.store import Record, Store
 from benchmark.suite import Suite
 

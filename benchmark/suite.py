@@ -153,7 +153,7 @@ ClaimSide = Annotated[
 
 
 class Claim(_Model):
-    """What a paper says of two figures, to be judged by this run (see :mod:`benchmark.claims`).
+    """What a paper says of two figures, to be judged by this run (see :mod:`benchmark.judge.claims`).
 
     ``left relation right``: with ``>=`` the left may fall behind by up to ``margin``, with ``>`` it must be ahead by
     more than that; likewise for ``<=`` and ``<``. Judged in every place that has the figures, or in ``dataset`` and

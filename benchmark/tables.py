@@ -9,7 +9,7 @@ from rich.markup import escape
 from rich.table import Table
 
 if TYPE_CHECKING:
-    from benchmark.claims import Comparison
+    from benchmark.judge.claims import Comparison
 
 __all__ = ["board_tables", "claims_table", "interval", "plain_table"]
 

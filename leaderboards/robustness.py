@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -12,9 +12,7 @@ from leaderboards import charts
 from leaderboards.board import Figure, Group, Row
 from leaderboards.charts import Curve
 from leaderboards.ranking import CLEAN_ERROR, MEAN_ERROR
-
-if TYPE_CHECKING:
-    from leaderboards.views import RowView
+from leaderboards.rows import RowView
 
 __all__ = [
     "ClaimHere",

@@ -29,7 +29,6 @@ from leaderboards.ranking import (
     MEAN_ERROR,
     TPR_METRIC,
     UTILITY_METRICS,
-    Standing,
     standings,
     utility_columns,
     utility_metric,
@@ -44,6 +43,7 @@ from leaderboards.robustness import (
     robustness_tables,
     severities,
 )
+from leaderboards.rows import PUBLISH, RowView
 
 METRIC_NAMES = {
     "auc": "AUC",
@@ -88,10 +88,6 @@ METRIC_NAMES = {
 }
 
 
-PUBLISH = "publish="
-"""How the parameter begins that says how a release was perturbed before it was published."""
-
-
 @dataclass
 class AttackColumn:
     """The head of an attack's column; ``apart`` tells it from its namesakes here, and names the space it asks for."""
@@ -103,35 +99,6 @@ class AttackColumn:
     beyond: list[int]
     void: bool
     why_void: str
-
-
-@dataclass
-class RowView:
-    """A row of a table; ``views`` has its standing under each access level."""
-
-    row: Row
-    style: Style
-    told_apart_by: list[str]
-    all_params: list[str]
-    views: list[Standing] = field(default_factory=list)
-
-    @property
-    def label(self) -> str:
-        """The name with the parameters that tell it from its namesakes."""
-        apart = ", ".join(t for t in self.told_apart_by if not t.startswith(PUBLISH))
-        published = "".join(
-            f" + {t.removeprefix(PUBLISH)}" for t in self.told_apart_by if t.startswith(PUBLISH)
-        )
-        return (f"{self.row.method} ({apart})" if apart else self.row.method) + published
-
-    @property
-    def told_apart(self) -> str:
-        """What tells it from its namesakes, as shown below its name; long names may break before a bracket."""
-        texts = [
-            f"+ {text.removeprefix(PUBLISH)}" if text.startswith(PUBLISH) else text
-            for text in self.told_apart_by
-        ]
-        return ", ".join(texts).replace(", + ", " + ").replace("(", "\u200b(")
 
 
 @dataclass

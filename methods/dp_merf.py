@@ -31,9 +31,15 @@ from benchmark.contracts import (
     Release,
     Saved,
 )
-from benchmark.learning.sampling import scaled_counts
-from methods.cvae import constant_scaling, restored, sampler, scale, to_numpy
-from methods.dp_cvae import apportioned, bounds_of, one_of_each_identity
+from benchmark.learning.feature_generator import (
+    constant_scaling,
+    restored,
+    sampler,
+    scale,
+    to_numpy,
+)
+from benchmark.learning.private import bounds_of, one_of_each_identity
+from benchmark.learning.sampling import apportioned, scaled_counts
 
 if TYPE_CHECKING:
     import torch

@@ -1,7 +1,7 @@
 """Who is in the picture: networks that name identities, and classes, in images.
 
 An identity is a patient where records have groups, otherwise every record is one by itself. A network trained on a few
-pictures of each names them in other pictures: in those that a walk passes (:mod:`benchmark.learning.latent_walk`), or
+pictures of each names them in other pictures: in those that a walk passes (:mod:`methods.latent.walk`), or
 in those that were released.
 
 >>> import numpy as np

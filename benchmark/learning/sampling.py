@@ -11,7 +11,7 @@ from benchmark.contracts import Context, LeakboardError, Records
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["GeneratorSampler", "as_images", "fresh_records", "scaled_counts"]
+__all__ = ["GeneratorSampler", "apportioned", "as_images", "fresh_records", "scaled_counts"]
 
 # Records made at once, which bounds memory.
 FEATURES_AT_ONCE = 8192
@@ -134,3 +134,12 @@ def fresh_records(n: int, context: Context, control: str, *, stream: str = "hold
     size = min(n, len(holdout))
     chosen = context.rng(stream).choice(len(holdout), size=size, replace=False)
     return holdout.take(np.sort(chosen)).replace(groups=None)
+
+
+def apportioned(shares: np.ndarray, total: int) -> np.ndarray:
+    """``total`` records in proportion to ``shares``, as whole numbers (largest remainders)."""
+    exact = shares / shares.sum() * total
+    counts = np.floor(exact).astype(np.int64)
+    most = np.argsort(counts - exact, kind="stable")[: total - counts.sum()]
+    counts[most] += 1
+    return counts

@@ -12,9 +12,9 @@ from sklearn.metrics import roc_auc_score
 from attacks.generator import GANInversion, Likelihood, bound, importance_draws
 from attacks.sampler import Sampled
 from benchmark.contracts import Access, Context, NotApplicable, Records, View
-from benchmark.learning.lookup import LookupGenerator
 from benchmark.learning.membership import unexplained
 from methods.controls import Holdout, Identity
+from methods.controls.lookup import LookupGenerator
 
 D, L, NOISE = 6, 3, 0.5
 AXES = np.linalg.qr(np.random.default_rng(0).standard_normal((D, L)))[0] * [2.0, 1.0, 0.5]

@@ -20,11 +20,11 @@ from benchmark.contracts import (
     Scores,
 )
 from benchmark.engines.worker import Usage, perform
+from benchmark.judge.results import collect
 from benchmark.nodes import execute
 from benchmark.plan import make_plan
 from benchmark.registry import Registry, default_registry
 from benchmark.resolve import resolve
-from benchmark.results import collect
 from benchmark.store import Store
 from benchmark.suite import Suite, SuiteError
 

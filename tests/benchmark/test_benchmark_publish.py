@@ -7,14 +7,14 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from benchmark.claims import judge_claim
 from benchmark.contracts import Access
 from benchmark.engines.worker import Usage, perform
+from benchmark.judge.claims import judge_claim
+from benchmark.judge.results import collect
 from benchmark.nodes import execute, load_records
 from benchmark.plan import make_plan
 from benchmark.registry import default_registry
 from benchmark.resolve import resolve
-from benchmark.results import collect
 from benchmark.store import Store
 from benchmark.suite import Claim, Suite, SuiteError
 

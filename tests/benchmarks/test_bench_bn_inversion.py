@@ -8,9 +8,9 @@ import pytest
 import torch
 from torch import nn
 
-from benchmark.learning.batchnorm import class_statistics, synthesise
 from benchmark.learning.networks import ResNet
 from benchmark.learning.training import build
+from methods.bn_inversion.statistics import class_statistics, synthesise
 
 SHAPE, CLASSES = (28, 28, 1), 10
 DEVICES = [

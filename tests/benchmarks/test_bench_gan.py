@@ -7,7 +7,8 @@ step of inversion in w, one target at a time and 128 together.
 import pytest
 import torch
 
-from benchmark.learning.gan import (
+from benchmark.learning.inversion import invert, latent_statistics
+from methods.gan.networks import (
     Augmentation,
     CodeReader,
     Discriminator,
@@ -15,7 +16,6 @@ from benchmark.learning.gan import (
     build,
     train_gan,
 )
-from benchmark.learning.inversion import invert, latent_statistics
 
 DEVICES = [
     "cpu",

@@ -14,10 +14,10 @@ import pytest
 import torch
 from torch.nn import functional as F
 
+from attacks.gradient_matching.matching import Victim, match_cosine, match_squared
 from benchmark.contracts import Context, DatasetMissing
 from benchmark.datasets.phantom import Phantom
 from benchmark.datasets.vision import FashionMNIST
-from benchmark.learning.gradient_matching import Victim, match_cosine, match_squared
 from benchmark.learning.networks import ConvNet, LeNet, to_unit, uniform_
 from benchmark.learning.training import build
 

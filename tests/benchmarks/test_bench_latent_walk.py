@@ -8,10 +8,10 @@ and as many gradients a step; ``extra_info`` has milliseconds per image-step. Wh
 import pytest
 import torch
 
-from benchmark.learning.gan import ImageGenerator, build
 from benchmark.learning.identity import Namer
-from benchmark.learning.latent_walk import walk
 from benchmark.learning.training import build as build_classifier
+from methods.gan.networks import ImageGenerator, build
+from methods.latent.walk import walk
 
 STEPS = 4
 

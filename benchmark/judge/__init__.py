@@ -1,0 +1,1 @@
+"""Stored answers → judgements: figures, controls, claims, exposure, guarantees, one tidy table."""

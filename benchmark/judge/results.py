@@ -1,0 +1,929 @@
+"""Records and raw scores → one tidy table, one figure a row.
+
+Everything here is recomputed from what the nodes stored; nothing is measured anew. A row has a seed, or none where it
+sums up all seeds. Rows of cells without a figure carry their status and its reason.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from benchmark.contracts import Access
+from benchmark.judge.controls import Run, Verdict, judge, void_reasons
+from benchmark.judge.copies import PAIR_COLUMNS, worst_pairs
+from benchmark.judge.exposure import (
+    EXPOSED_COLUMNS,
+    SUBGROUP_METRICS,
+    UnitLoader,
+    exposure,
+    exposure_frame,
+    exposure_summary,
+    subgroup_figures,
+    subgroup_masks,
+)
+from benchmark.judge.figures import (
+    BOUNDS,
+    Trial,
+    exact,
+    load_robustness,
+    load_test_groups,
+    load_trial,
+    load_utility,
+    mean_over_seeds,
+    mean_roc_band,
+    trial_figures,
+    trials_figure,
+)
+from benchmark.judge.guarantees import (
+    can_refute,
+    claim_figures,
+    claim_of_a_coin,
+    measured_bound,
+    miscounted,
+    refuted,
+)
+from benchmark.plan import Cell, Plan
+from benchmark.resolve import ResolvedPlugin
+from benchmark.statistics import (
+    Estimate,
+    WorstCase,
+    estimate_draws,
+    pareto_frequency,
+    roc,
+    worst_case,
+    worst_case_auc,
+)
+from benchmark.store import Record, Store
+
+__all__ = ["COLUMNS", "CURVE_COLUMNS", "Results", "cell_status", "collect", "is_share"]
+
+COLUMNS: Mapping[str, str] = {
+    "suite": "string",
+    "dataset": "string",
+    "features": "string",
+    "method": "string",
+    "method_params": "string",
+    "method_label": "string",
+    "method_control": "bool",
+    "access": "string",
+    "attack": "string",
+    "attack_params": "string",
+    "attack_label": "string",
+    "utility": "string",
+    "perturbation": "string",
+    "severity": "int64",
+    "seed": "Int64",
+    "subgroup": "string",
+    "metric": "string",
+    "value": "float64",
+    "ci_low": "float64",
+    "ci_high": "float64",
+    "ci_method": "string",
+    "seed_min": "float64",
+    "seed_max": "float64",
+    "n_members": "Int64",
+    "n_nonmembers": "Int64",
+    "status": "string",
+    "reason": "string",
+    "duration_s": "float64",
+    "key": "string",
+}
+"""Columns of ``results.parquet`` and their pandas types. ``subgroup`` is empty for figures of all units."""
+
+CURVE_COLUMNS = (
+    *("dataset", "features", "method", "method_params", "attack", "attack_params"),
+    *("seed", "fpr", "tpr", "low", "high"),
+)
+"""Columns of ``curves.parquet``: a seed's ROC points, or, without a seed, the mean curve of the attack that is worst
+on its method, with a simultaneous band (``low``, ``high``)."""
+
+PARETO_DRAWS = 2000
+
+VIOLATION_ERROR = 0.05
+"""Chance, at most, that a sound guarantee is called violated anywhere in a run's row (Bonferroni)."""
+
+_SHARES = (
+    *("auc", "tpr@", "advantage", "flag_rate", "copy_rate", "reidentification_rate", "p_value"),
+    "recovered_share",
+    *("accuracy", "balanced_accuracy", "macro_auroc"),
+)
+
+_ERRORS = ("balanced_error", "mean_balanced_error")
+"""Shares of which no ratio to training on the real members is taken: it divides by a number near 0."""
+
+_WORST_METRICS = ("auc", "tpr@0.1", "tpr@0.01", "tpr@0.001", *BOUNDS)
+
+JOINT_BOUND = "epsilon_lower_joint"
+"""The worst case of the lower bound on ε that holds together with the lower limit of AUC: what a verdict rests on."""
+
+RANKING_METRICS = ("balanced_accuracy", "macro_auroc", "accuracy")
+"""What utility is judged by: the first of these that the suite's first utility has."""
+
+GONE = ("failed", "crashed", "timeout", "out of memory", "blocked", "missing")
+"""Statuses of a cell for want of which a method cannot be compared with others."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Results:
+    """What a run's scores come to.
+
+    ``frame``: the tidy table; ``curves``: ROC points; ``verdicts``: the controls; ``exposed``: how exposed each record
+    is to each attack; ``exposures``: what the board says of it, for each method under its worst attack; ``pairs``: the
+    released records nearest to candidates, of the attacks that name them.
+    """
+
+    frame: pd.DataFrame
+    curves: pd.DataFrame
+    verdicts: list[Verdict]
+    exposed: pd.DataFrame
+    exposures: list[dict[str, Any]]
+    pairs: pd.DataFrame
+
+
+def _notes(record: Record) -> dict[str, Estimate]:
+    """What a plugin notes of its own work, as ``note:<name>``; figures that are judged by nobody."""
+    return {
+        f"note:{name}": exact(float(value), "noted by the plugin; not judged")
+        for name, value in record.values.get("notes", {}).items()
+        if isinstance(value, int | float) and np.isfinite(value)
+    }
+
+
+def cell_status(plan: Plan, records: Mapping[str, Record], cell: Cell) -> tuple[str, str]:
+    """Status of a cell and the reason, with ``blocked`` and ``missing`` told apart."""
+    if cell.status:
+        return cell.status, cell.reason
+    record = records.get(cell.key)
+    if record is not None:
+        return record.status, record.reason
+    culprit = _blocked_by(plan, records, cell.key)
+    if culprit is not None:
+        return "blocked", f"{culprit.label}: {culprit.status}: {culprit.reason}"
+    return "missing", "not run yet"
+
+
+def _blocked_by(plan: Plan, records: Mapping[str, Record], key: str) -> Record | None:
+    """The nearest node upstream that did not finish well."""
+    for need in plan.nodes[key].needs:
+        record = records.get(need)
+        if record is not None and record.status != "ok":
+            return record
+        if record is None:
+            found = _blocked_by(plan, records, need)
+            if found is not None:
+                return found
+    return None
+
+
+def collect(
+    plan: Plan, store: Store, records: Mapping[str, Record], confidence: float = 0.95
+) -> Results:
+    """All figures of a run.
+
+    Parameters
+    ----------
+    plan : Plan
+    store : Store
+        With the artifacts.
+    records : mapping of str to Record
+        Records of the plan's nodes by key.
+    confidence : float in (0.5, 1)
+        Of every interval.
+    """
+    collector = _Collector(plan, store, records, confidence)
+    collector.attacks()
+    collector.utilities()
+    collector.fits()
+    collector.pareto()
+    frame = pd.DataFrame(collector.rows, columns=list(COLUMNS)).astype(dict(COLUMNS))
+    curves = _curves(collector.places, collector.runs, collector.strongest, confidence)
+    return Results(
+        frame=frame,
+        curves=curves,
+        verdicts=collector.verdicts,
+        exposed=_joined(collector.exposed, EXPOSED_COLUMNS),
+        exposures=collector.exposures,
+        pairs=_joined(collector.pairs, PAIR_COLUMNS),
+    )
+
+
+# ---------------------------------------------------------------- collecting
+
+
+@dataclass
+class _Collector:
+    """Gathers rows; the steps are called in the order of :func:`collect`."""
+
+    plan: Plan
+    store: Store
+    records: Mapping[str, Record]
+    confidence: float
+    rows: list[dict[str, Any]] = field(default_factory=list)
+    places: list[list[Cell]] = field(default_factory=list)
+    runs: list[Run] = field(default_factory=list)
+    verdicts: list[Verdict] = field(default_factory=list)
+    strongest: dict[tuple[str, str, str], set[str]] = field(default_factory=dict)
+    leaks: dict[tuple[str, str, str], list[tuple[Cell, str, Estimate]]] = field(
+        default_factory=dict
+    )
+    gains: dict[tuple[str, str], dict[str, dict[tuple[str, str], Estimate]]] = field(
+        default_factory=dict
+    )
+    exposed: list[pd.DataFrame] = field(default_factory=list)
+    exposures: list[dict[str, Any]] = field(default_factory=list)
+    pairs: list[pd.DataFrame] = field(default_factory=list)
+    voided: list[str] = field(default_factory=list)
+    test_groups: dict[str, np.ndarray | None] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.loader = UnitLoader(self.store)
+
+    # -- rows
+
+    def row(self, cell: Cell, **more: Any) -> None:
+        """Add a row for a cell; ``more`` overrides what the cell says."""
+        method, attack = cell.method, cell.attack
+        record = self.records.get(cell.key)
+        self.rows.append(
+            {
+                "suite": self.plan.resolved.suite,
+                "dataset": cell.dataset,
+                "features": cell.features,
+                "method": method.name if method else "",
+                "method_params": method.parameters_text if method else "",
+                "method_label": method.label if method else "",
+                "method_control": _is_control(method),
+                "access": cell.access,
+                "attack": attack.name if attack else "",
+                "attack_params": attack.parameters_text if attack else "",
+                "attack_label": attack.label if attack else "",
+                "utility": cell.utility.label if cell.utility else "",
+                "perturbation": "",
+                "severity": 0,
+                "seed": cell.seed,
+                "subgroup": "",
+                "metric": "",
+                "value": np.nan,
+                "ci_low": np.nan,
+                "ci_high": np.nan,
+                "ci_method": "",
+                "seed_min": np.nan,
+                "seed_max": np.nan,
+                "n_members": pd.NA,
+                "n_nonmembers": pd.NA,
+                "status": "ok",
+                "reason": "",
+                "duration_s": record.duration_s if record else np.nan,
+                "key": cell.key,
+                **more,
+            }
+        )
+
+    def figure_row(self, cell: Cell, metric: str, figure: Estimate, **more: Any) -> None:
+        """Add a row for one estimate."""
+        self.row(
+            cell,
+            **{
+                "metric": metric,
+                "value": figure.value,
+                "ci_low": figure.low,
+                "ci_high": figure.high if np.isfinite(figure.high) else np.nan,
+                "ci_method": figure.method,
+                "reason": figure.reason,
+                **more,
+            },
+        )
+
+    def summary_row(
+        self,
+        cell: Cell,
+        metric: str,
+        figures: Sequence[Estimate],
+        summary: Estimate | None = None,
+        **more: Any,
+    ) -> None:
+        """Add the row that sums a figure up over the seeds (``summary``, or the mean) with its spread."""
+        if summary is None:
+            bounds = (0.0, 1.0) if is_share(metric) else (-np.inf, np.inf)
+            summary = mean_over_seeds(figures, self.confidence, bounds)
+        known = [f.value for f in figures if f.resolved]
+        spread = {"seed_min": min(known), "seed_max": max(known)} if known else {}
+        whole = {"seed": pd.NA, "key": "", "duration_s": np.nan}
+        self.figure_row(cell, metric, summary, **{**whole, **spread, **more})
+
+    # -- attacks
+
+    def attacks(self) -> None:
+        """Rows of all attack cells, their summaries, controls, worst cases and violations."""
+        places = self.places = _grouped(c for c in self.plan.cells if c.kind == "attack")
+        self.runs = [self._run(cells) for cells in places]
+        self.verdicts = judge(self.runs, self.confidence)
+        known_answers = [d.label for d in self.plan.resolved.datasets if d.controls is not None]
+        void = void_reasons(self.verdicts, known_answers)
+        self.voided = [_void_reason(void, run) for run in self.runs]
+        for cells, run, reason in zip(places, self.runs, self.voided, strict=True):
+            self._attack_rows(cells, run, reason)
+        self._worst_cases(places, void)
+
+    def _run(self, cells: Sequence[Cell]) -> Run:
+        """All seeds of one attack on one method in one place."""
+        trials: dict[int, Trial | str] = {}
+        statuses, n_members = {}, {}
+        dimension = 0
+        for cell in cells:
+            status, reason = cell_status(self.plan, self.records, cell)
+            if status == "ok":
+                trial = self._trial(cell)
+                if trial is None:
+                    status = "not applicable"
+                    reason = (
+                        "the release keeps no correspondence between its records and the members"
+                    )
+                else:
+                    trials[cell.seed] = trial
+            if status != "ok":
+                trials[cell.seed] = f"{status}: {reason}"
+            statuses[cell.seed] = status
+            fit = self.records.get(cell.fit)
+            if fit is not None and fit.status == "ok":
+                n_members[cell.seed] = fit.values["n_members"]
+                dimension = fit.values["dimension"]
+        first = cells[0]
+        return Run(
+            dataset=first.dataset,
+            features=first.features,
+            method=first.method.label if first.method else "",
+            method_name=_name_for_controls(first.method),
+            attack=first.attack or ResolvedPlugin(kind="attacks", name="", label=""),
+            known_answer=any(
+                d.label == first.dataset and d.controls is not None
+                for d in self.plan.resolved.datasets
+            ),
+            trials=trials,
+            statuses=statuses,
+            n_members=n_members,
+            dimension=dimension,
+        )
+
+    def _trial(self, cell: Cell) -> Trial | None:
+        """The trial of a finished cell; with its units where exposure is of interest."""
+        trial = load_trial(self.store, cell)
+        method = cell.method
+        if trial is not None and trial.copies is not None:
+            source = self.plan.nodes[cell.key].needs[0]
+            self.pairs.append(worst_pairs(self.store, cell, source))
+        if trial is None or trial.scores is None or method is None or _is_control(method):
+            return trial
+        source = self.plan.nodes[cell.key].needs[0]
+        return replace(trial, units=self.loader.units(source, cell.game))
+
+    def _attack_rows(self, cells: Sequence[Cell], run: Run, void: str) -> None:
+        by_metric: dict[str, list[Estimate]] = {}
+        status = {"status": "void", "reason": void} if void else {}
+        for cell in cells:
+            trial = run.trials[cell.seed]
+            if isinstance(trial, str):
+                reason = trial.partition(": ")[2]
+                self.row(cell, status=run.statuses[cell.seed], reason=reason)
+                continue
+            sizes = {
+                "n_members": int(trial.coins.sum()),
+                "n_nonmembers": int((~trial.coins).sum()),
+            }
+            figures = trial_figures(trial, self.confidence)
+            bound = self._linkage_bound(cell)
+            if bound is not None and "reidentification_rate" in figures:
+                figures["reidentification_bound"] = bound
+            figures |= _notes(self.records[cell.key])
+            for metric, figure in figures.items():
+                by_metric.setdefault(metric, []).append(figure)
+                self.figure_row(cell, metric, figure, **sizes, **status)
+        for metric, estimates in by_metric.items():
+            if metric == "p_value":
+                self.summary_row(cells[0], metric, estimates, least_p_value(estimates), **status)
+            else:
+                summary = None
+                if metric in {*BOUNDS, *BOUNDS.values()}:
+                    summary = trials_figure(run.good, metric, self.confidence)
+                self.summary_row(cells[0], metric, estimates, summary, **status)
+
+    def _guarantee(self, cell: Cell) -> Mapping[str, Any] | None:
+        record = self.records.get(cell.fit)
+        return record.values["guarantee"] if record and record.status == "ok" else None
+
+    def _linkage_bound(self, cell: Cell) -> Estimate | None:
+        claim = self._guarantee(cell)
+        if claim is None or claim["kind"] != "KAnonymity":
+            return None
+        return exact(1 / claim["k"], f"claimed: 1/k, k = {claim['k']}")
+
+    # -- worst cases and violations
+
+    def _worst_cases(
+        self, places: Sequence[Sequence[Cell]], void: Mapping[tuple[str, str, str], str]
+    ) -> None:
+        by_method: dict[tuple[str, str, str], list[tuple[Sequence[Cell], Run]]] = {}
+        for cells, run in zip(places, self.runs, strict=True):
+            if run.method and not run.known_answer and not _void_reason(void, run):
+                by_method.setdefault((run.dataset, run.features, run.method), []).append(
+                    (cells, run)
+                )
+        for attacked in by_method.values():
+            scored = [(c, r) for c, r in attacked if r.good and r.good[0].scores is not None]
+            levels = sorted({Access[c[0].access.upper()] for c, _ in scored})
+            for level in levels:
+                allowed = [(c, r) for c, r in scored if Access[c[0].access.upper()] <= level]
+                self._worst_case_rows(str(level), allowed)
+            self._violations(attacked)
+            if scored and not _is_control(scored[0][0][0].method):
+                self._subgroup_rows(scored)
+                self._exposures(scored)
+
+    def _worst_case_rows(self, access: str, attacked: Sequence[tuple[Sequence[Cell], Run]]) -> None:
+        """The worst case over attacks of each metric, all seeds taken together.
+
+        With one seed the AUC's interval comes from the joint bootstrap over candidates, which keeps the correlation
+        between attacks on one release. With several seeds there is no such bootstrap: each seed has its own candidates
+        and release, an attack's interval is hierarchical (seeds, then candidates) and no resampling of candidates
+        carries the spread over seeds. Bonferroni over attacks then holds whatever their dependence, and lower bounds on
+        ε pay for attacks × seeds, because the best of the seeds is taken as well.
+
+        A leak is shown by AUC or by ε, so there is one more bound on ε, with half of the error: an interval of AUC lies
+        above chance in error with the other half.
+        """
+        cell = attacked[0][0][0]
+        trials = {run.attack.label: run.good for _, run in attacked}
+        for metric in _WORST_METRICS:
+
+            def interval_at(name: str, confidence: float, metric: str = metric) -> Estimate:
+                return trials_figure(trials[name], metric, confidence)
+
+            worst = _joint_worst_case(trials, self.confidence) if metric == "auc" else None
+            if worst is None:
+                worst = worst_case(list(trials), interval_at, self.confidence)
+            self._worst_row(cell, access, metric, worst.estimate, str(worst.name or ""))
+            if metric == "epsilon_lower":
+                half = (1 - self.confidence) / 2
+                joint = worst_case(list(trials), interval_at, 1 - half)
+                self._worst_row(cell, access, JOINT_BOUND, joint.estimate, str(joint.name or ""))
+            if metric == "auc" and worst.name is not None:
+                key = (cell.dataset, cell.features, cell.method.label if cell.method else "")
+                self.strongest.setdefault(key, set()).add(str(worst.name))
+                place = (cell.dataset, cell.features, access)
+                self.leaks.setdefault(place, []).append((cell, key[2], worst.estimate))
+            if metric in BOUNDS:
+                each = 1 - (1 - self.confidence) / len(trials)
+                tops = [trials_figure(t, BOUNDS[metric], each) for t in trials.values()]
+                top = max(tops, key=lambda f: f.value if f.resolved else -1.0)
+                self._worst_row(cell, access, BOUNDS[metric], top, "")
+
+    def _worst_row(
+        self, cell: Cell, access: str, metric: str, figure: Estimate, named: str
+    ) -> None:
+        """Add a row of the worst case; its reason names the attack."""
+        self.figure_row(
+            cell,
+            metric,
+            figure,
+            attack="worst_case",
+            attack_label="worst_case",
+            attack_params="",
+            access=access,
+            seed=pd.NA,
+            key="",
+            duration_s=np.nan,
+            reason=named or figure.reason,
+        )
+
+    def _violations(self, attacked: Sequence[tuple[Sequence[Cell], Run]]) -> None:
+        """A row for each claim that the attacks refute, and the best bound that was measured against it."""
+        tests: list[tuple[Cell, Trial, Mapping[str, Any]]] = []
+        for cells, run in attacked:
+            for cell in cells:
+                claim, trial = self._guarantee(cell), run.trials[cell.seed]
+                if claim is not None and isinstance(trial, Trial) and can_refute(trial, claim):
+                    tests.append((cell, trial, claim))
+        confidence = 1 - VIOLATION_ERROR / max(len(tests), 1)
+        for cell, trial, claim in tests:
+            evidence = refuted(trial, claim, confidence)
+            if evidence:
+                label = cell.attack.label if cell.attack else ""
+                self.row(
+                    cell,
+                    metric="violation",
+                    value=1.0,
+                    ci_method=f"Bonferroni over {len(tests)} tests",
+                    reason=f"{label}, seed {cell.seed}: {evidence}",
+                )
+        formal = [test for test in tests if test[2]["kind"] == "DifferentialPrivacy"]
+        if formal:
+            self._measured_row(formal, confidence)
+
+    def _measured_row(
+        self, tests: Sequence[tuple[Cell, Trial, Mapping[str, Any]]], confidence: float
+    ) -> None:
+        """The best lower bound on ε at the claimed δ, over attacks and seeds."""
+        bounds = [measured_bound(trial, claim, confidence) for _, trial, claim in tests]
+        at = max(range(len(tests)), key=lambda i: bounds[i].value if bounds[i].resolved else -1.0)
+        (cell, trial, claim), best = tests[at], bounds[at]
+        epsilon, _ = claim_of_a_coin(claim, trial.unit_size)
+        where = f"{cell.attack.label if cell.attack else ''}, seed {cell.seed}"
+        if epsilon != claim["epsilon"]:
+            where += f"; against ε = {epsilon:g} for an identity of {trial.unit_size} records"
+        method = f"best of {len(tests)} attacks and seeds, Bonferroni; {best.method}"
+        figure = Estimate(best.value, best.low, best.high, method, best.reason or where)
+        self._fact_row(cell, "measured_epsilon", figure)
+
+    def _fact_row(self, cell: Cell, metric: str, figure: Estimate, **more: Any) -> None:
+        """Add a row about a method that belongs to no attack, over all seeds."""
+        nowhere = {"attack": "", "attack_params": "", "attack_label": "", "access": ""}
+        whole = {"seed": pd.NA, "key": "", "duration_s": np.nan}
+        self.figure_row(cell, metric, figure, **{**nowhere, **whole, **more})
+
+    # -- who is exposed
+
+    def _subgroup_rows(self, scored: Sequence[tuple[Sequence[Cell], Run]]) -> None:
+        """Rows of each subgroup under each attack, per seed and over the seeds.
+
+        All intervals of one metric hold together over the method's attacks and subgroups (Bonferroni), since the reader
+        will look for the worst.
+        """
+        masks = {id(run): self._masks(run) for _, run in scored}
+        count = sum(len(m) for m in masks.values())
+        each = 1 - (1 - self.confidence) / max(count, 1)
+        for cells, run in scored:
+            ordered = sorted(cells, key=lambda c: c.seed)  # as the run's good trials are
+            seeded = [(c, t) for c in ordered if isinstance(t := run.trials[c.seed], Trial)]
+            for name, members in masks[id(run)].items():
+                for metric in SUBGROUP_METRICS:
+                    figures, summary = subgroup_figures(run.good, members, metric, each)
+                    self._subgroup_metric(seeded, name, members, metric, figures, summary, count)
+
+    def _masks(self, run: Run) -> dict[str, list[np.ndarray]]:
+        units = [t.units for t in run.good if t.units is not None]
+        record = self.records.get(self.plan.datasets[run.dataset])
+        classes = record.values.get("classes", []) if record is not None else []
+        return subgroup_masks(units, classes)
+
+    def _subgroup_metric(
+        self,
+        seeded: Sequence[tuple[Cell, Trial]],
+        name: str,
+        masks: Sequence[np.ndarray],
+        metric: str,
+        figures: Sequence[Estimate],
+        summary: Estimate,
+        count: int,
+    ) -> None:
+        """The rows of one figure of one subgroup; a seed that does not resolve it has none."""
+        pairs = list(zip(seeded, masks, strict=True))
+        sizes = [(int((t.coins & m).sum()), int((~t.coins & m).sum())) for (_, t), m in pairs]
+        for (cell, _), figure, (members, others) in zip(seeded, figures, sizes, strict=True):
+            if figure.resolved:
+                more = {"subgroup": name, "n_members": members, "n_nonmembers": others}
+                self.figure_row(cell, metric, figure, **more)
+        said = replace(summary, method=f"{summary.method}; Bonferroni over {count} subgroups")
+        self.summary_row(
+            seeded[0][0],
+            metric,
+            figures,
+            said,
+            subgroup=name,
+            n_members=sum(s[0] for s in sizes),
+            n_nonmembers=sum(s[1] for s in sizes),
+        )
+
+    def _exposures(self, scored: Sequence[tuple[Sequence[Cell], Run]]) -> None:
+        """Each record's exposure to each attack, and the most exposed ones under the worst attack."""
+        cell = scored[0][0][0]
+        assert cell.method is not None
+        public, identities = self._about(cell.dataset)
+        named = self.strongest.get((cell.dataset, cell.features, cell.method.label), set())
+        place = {
+            "dataset": cell.dataset,
+            "features": cell.features,
+            "method": cell.method.name,
+            "method_params": cell.method.parameters_text,
+        }
+        for _, run in scored:
+            keys, result = exposure(run.good)
+            where = {
+                **place,
+                "attack": run.attack.name,
+                "attack_params": run.attack.parameters_text,
+                "unit": "identity" if identities else "row",
+            }
+            self.exposed.append(exposure_frame(where, keys, result))
+            if run.attack.label in named:
+                summary = exposure_summary(keys, result, public=public)
+                about = {"method_label": cell.method.label, "attack_label": run.attack.label}
+                self.exposures.append({**where, **about, **summary})
+
+    def _about(self, dataset: str) -> tuple[bool, bool]:
+        """Whether a dataset is public, and whether it has identities."""
+        found = next(d for d in self.plan.resolved.datasets if d.label == dataset)
+        record = self.records.get(self.plan.datasets[dataset])
+        identities = record.values.get("n_identities") if record is not None else None
+        return bool(found.source.plugin.public), bool(identities)
+
+    # -- utilities and fits
+
+    def utilities(self) -> None:
+        """Rows of all utility cells, absolute and relative to training on the real members."""
+        places = _grouped(c for c in self.plan.cells if c.kind == "utility")
+        figures = {cell.key: self._utility(cell) for cells in places for cell in cells if cell.key}
+        reference = {
+            (c.dataset, c.features, c.seed, c.utility.label if c.utility else ""): figures[c.key]
+            for cells in places
+            for c in cells
+            if _name_for_controls(c.method) == "identity" and c.key in figures
+        }
+        for cells in places:
+            self._utility_rows(cells, figures, reference)
+
+    def _utility(self, cell: Cell) -> dict[tuple[str, int], dict[str, Estimate]]:
+        """(perturbation, severity) → metric → estimate; empty where the cell has no figures.
+
+        Severity 0 of a perturbation has the mean over its severities; of ``""``, the clean figures and the mean over
+        all perturbations.
+        """
+        if cell_status(self.plan, self.records, cell)[0] != "ok":
+            return {}
+        names = {"clean": ("", 0), **cell.conditions}
+        groups = self._test_groups(cell)
+        found = load_utility(self.store, cell, self.confidence, groups)
+        figures = {names[condition]: dict(f) for condition, f in found.items()}
+        for name, errors in load_robustness(self.store, cell, self.confidence, groups).items():
+            figures.setdefault((name, 0), {}).update(errors)
+        return figures
+
+    def _test_groups(self, cell: Cell) -> np.ndarray | None:
+        """Identities of the cell's test records, each game's read once; None where there are none."""
+        if not self._about(cell.dataset)[1]:
+            return None
+        if cell.game not in self.test_groups:
+            source = self.plan.nodes[cell.key].needs[0]
+            self.test_groups[cell.game] = load_test_groups(self.store, cell, source)
+        return self.test_groups[cell.game]
+
+    def _utility_rows(
+        self,
+        cells: Sequence[Cell],
+        figures: Mapping[str, Mapping[tuple[str, int], dict[str, Estimate]]],
+        reference: Mapping[
+            tuple[str, str, int, str], Mapping[tuple[str, int], dict[str, Estimate]]
+        ],
+    ) -> None:
+        summary: dict[tuple[str, int, str], list[Estimate]] = {}
+        for cell in cells:
+            own = figures.get(cell.key, {})
+            if not own:
+                status, reason = cell_status(self.plan, self.records, cell)
+                self.row(cell, status=status, reason=reason)
+                continue
+            label = cell.utility.label if cell.utility else ""
+            real = reference.get((cell.dataset, cell.features, cell.seed, label), {})
+            for (name, severity), metrics in own.items():
+                for metric, figure in _with_relative(metrics, real.get((name, severity), {})):
+                    self.figure_row(cell, metric, figure, perturbation=name, severity=severity)
+                    summary.setdefault((name, severity, metric), []).append(figure)
+        for (name, severity, metric), estimates in summary.items():
+            self.summary_row(cells[0], metric, estimates, perturbation=name, severity=severity)
+            method, utility = cells[0].method, cells[0].utility
+            if not name and method is not None and utility is not None:
+                here = self.gains.setdefault((cells[0].dataset, cells[0].features), {})
+                bounds = (0.0, 1.0) if is_share(metric) else (-np.inf, np.inf)
+                mean = mean_over_seeds(estimates, self.confidence, bounds)
+                here.setdefault(method.label, {})[utility.label, metric] = mean
+
+    def fits(self) -> None:
+        """Rows of what each fit cost and claims."""
+        for cells in _grouped(c for c in self.plan.cells if c.kind == "fit"):
+            durations = []
+            noted: dict[str, list[Estimate]] = {}
+            for cell in cells:
+                status, reason = cell_status(self.plan, self.records, cell)
+                if status != "ok":
+                    self.row(cell, status=status, reason=reason)
+                    continue
+                record = self.records[cell.key]
+                durations.append(exact(self._fit_duration(cell, record), "wall clock"))
+                self.figure_row(cell, "fit_duration_s", durations[-1])
+                for metric, note in _notes(record).items():
+                    self.figure_row(cell, metric, note)
+                    noted.setdefault(metric, []).append(note)
+                guarantee = record.values["guarantee"]
+                for metric, claim in claim_figures(guarantee).items():
+                    self.figure_row(cell, metric, claim)
+                evidence = miscounted(guarantee) if guarantee else ""
+                if evidence:
+                    self.row(cell, metric="violation", value=1.0, reason=evidence)
+            if durations:
+                self.summary_row(cells[0], "fit_duration_s", durations)
+                for metric, notes in noted.items():
+                    self.summary_row(cells[0], metric, notes)
+                claims = claim_figures(self._guarantee(cells[0]))
+                for metric, claim in claims.items():
+                    self.summary_row(cells[0], metric, [claim])
+
+    def _fit_duration(self, cell: Cell, record: Record) -> float:
+        """Seconds of a fit; of a publication with those of the fit that it perturbs."""
+        node = self.plan.nodes[cell.key]
+        fit = self.records.get(node.needs[0]) if node.kind == "publish" else None
+        return record.duration_s + (fit.duration_s if fit is not None else 0.0)
+
+    # -- the Pareto front
+
+    def pareto(self) -> None:
+        """Rows of how often each method is on the front of utility and worst-case AUC, when both are drawn anew.
+
+        Among the methods that are no controls and miss no cell, under each access level.
+        """
+        gone = self._incomplete()
+        for (dataset, features, access), leaks in self.leaks.items():
+            gains = self.gains.get((dataset, features), {})
+            chosen = ranking_utility(gains)
+            if chosen is None:
+                continue
+            lines = [
+                (cell, leak, gains[label][chosen])
+                for cell, label, leak in leaks
+                if not _is_control(cell.method)
+                and (dataset, features, label) not in gone
+                and chosen in gains.get(label, {})
+            ]
+            if lines:
+                self._pareto_rows(lines, access, " ".join(chosen))
+
+    def _pareto_rows(
+        self, lines: Sequence[tuple[Cell, Estimate, Estimate]], access: str, chosen: str
+    ) -> None:
+        """One row a method; figures are drawn from their intervals, utility and leakage apart."""
+        drawn = [
+            estimate_draws([_without_nan(f) for f in figures], PARETO_DRAWS, i, self.confidence)
+            for i, figures in enumerate(([u for _, _, u in lines], [x for _, x, _ in lines]))
+        ]
+        shares = pareto_frequency(*drawn)
+        method = f"share of {PARETO_DRAWS} draws from the intervals of utility and worst-case AUC"
+        for (cell, _, _), share in zip(lines, shares, strict=True):
+            self._worst_row(cell, access, "pareto_frequency", exact(share, method), chosen)
+
+    def _incomplete(self) -> set[tuple[str, str, str]]:
+        """(dataset, features, method) of which a cell is missing that is not void."""
+        void = {
+            (r.dataset, r.features, r.attack.label)
+            for r, reason in zip(self.runs, self.voided, strict=True)
+            if reason
+        }
+        found = set()
+        for cell in self.plan.cells:
+            if cell.method is None or cell_status(self.plan, self.records, cell)[0] not in GONE:
+                continue
+            attack = cell.attack.label if cell.attack else ""
+            if (cell.dataset, cell.features, attack) not in void:
+                found.add((cell.dataset, cell.features, cell.method.label))
+        return found
+
+
+# ---------------------------------------------------------------- pure helpers
+
+
+def _joined(parts: Sequence[pd.DataFrame], columns: Sequence[str]) -> pd.DataFrame:
+    """One table of all parts that have rows; an empty one with these columns where none has."""
+    known = [part for part in parts if len(part)]
+    return pd.concat(known, ignore_index=True) if known else pd.DataFrame(columns=list(columns))
+
+
+def _grouped(cells: Iterable[Cell]) -> list[list[Cell]]:
+    """Cells that differ in their seed only, together, in order of first appearance."""
+    groups: dict[tuple[Any, ...], list[Cell]] = {}
+    for cell in cells:
+        names = tuple(p.label if p else "" for p in (cell.method, cell.attack, cell.utility))
+        groups.setdefault((cell.dataset, cell.features, *names), []).append(cell)
+    return list(groups.values())
+
+
+def _void_reason(void: Mapping[tuple[str, str, str], str], run: Run) -> str:
+    """Why a run's figures do not count; empty when they do. Controls keep theirs: they are the evidence."""
+    label = run.attack.label
+    for place in (
+        ("*", "*", label),
+        (run.dataset, run.features, "*"),
+        (run.dataset, run.features, label),
+    ):
+        if place in void:
+            return void[place]
+    return ""
+
+
+def is_share(metric: str) -> bool:
+    """Whether a metric's range is 0 to 1. Figures of utilities may have any range, so shares are named."""
+    return metric.startswith(_SHARES) or metric in _ERRORS
+
+
+def _with_relative(
+    metrics: Mapping[str, Estimate], real: Mapping[str, Estimate]
+) -> Iterable[tuple[str, Estimate]]:
+    """Each figure, and of shares their ratio to the figure of training on the real members."""
+    for metric, figure in metrics.items():
+        yield metric, figure
+        base = real.get(metric)
+        if base is not None and base.value > 0 and is_share(metric) and metric not in _ERRORS:
+            yield (
+                f"relative_{metric}",
+                Estimate(
+                    figure.value / base.value,
+                    figure.low / base.value,
+                    figure.high / base.value,
+                    f"{figure.method}; divided by training on the real members, taken as fixed",
+                    figure.reason,
+                ),
+            )
+
+
+def _name_for_controls(method: ResolvedPlugin | None) -> str:
+    """The name under which controls find a method; a perturbed publication is no control's release any more."""
+    if method is None:
+        return ""
+    return method.name if method.publication is None else method.label
+
+
+def _is_control(method: ResolvedPlugin | None) -> bool:
+    return bool(method and method.control)
+
+
+def _joint_worst_case(trials: Mapping[str, Sequence[Trial]], confidence: float) -> WorstCase | None:
+    """The worst AUC by the joint bootstrap; None unless every attack judged the same coins of one seed."""
+    seen = [t for ts in trials.values() for t in ts]
+    coins = seen[0].coins
+    same = all(np.array_equal(t.coins, coins) for t in seen)
+    if len(seen) != len(trials) or not same or coins.all() or not coins.any():
+        return None
+    return worst_case_auc({name: ts[0].scores for name, ts in trials.items()}, coins, confidence)
+
+
+def least_p_value(figures: Sequence[Estimate]) -> Estimate:
+    """The least p-value of several seeds, times their number: a mean of p-values is none."""
+    least = min(f.value for f in figures)
+    method = f"least of {len(figures)} seeds, Bonferroni; {figures[0].method}"
+    return exact(min(1.0, len(figures) * least), method if len(figures) > 1 else figures[0].method)
+
+
+def ranking_utility(
+    gains: Mapping[str, Mapping[tuple[str, str], Estimate]],
+) -> tuple[str, str] | None:
+    """The (utility, metric) by which the methods of a place are compared; None where there is none."""
+    found = dict.fromkeys(key for figures in gains.values() for key in figures)
+    for utility in dict.fromkeys(u for u, _ in found):
+        for metric in RANKING_METRICS:
+            if (utility, metric) in found:
+                return utility, metric
+    return None
+
+
+def _without_nan(figure: Estimate) -> Estimate:
+    """A figure whose missing limits are the value itself."""
+    low = figure.value if np.isnan(figure.low) else figure.low
+    high = figure.value if np.isnan(figure.high) else figure.high
+    return replace(figure, low=low, high=high)
+
+
+def _curves(
+    places: Sequence[Sequence[Cell]],
+    runs: Sequence[Run],
+    strongest: Mapping[tuple[str, str, str], set[str]],
+    confidence: float,
+) -> pd.DataFrame:
+    """ROC points of every trial with scores, and the bands of the worst attacks."""
+    parts = []
+    scored: dict[tuple[str, str, str], int] = {}
+    for run in runs:
+        key = (run.dataset, run.features, run.method)
+        scored[key] = scored.get(key, 0) + bool(run.good and run.good[0].scores is not None)
+    for cells, run in zip(places, runs, strict=True):
+        method, attack = cells[0].method, run.attack
+        if method is None:
+            continue
+        place = (run.dataset, run.features, method.name, method.parameters_text, attack.name)
+        part = dict(zip(CURVE_COLUMNS, (*place, attack.parameters_text), strict=False))
+        for seed, trial in run.trials.items():
+            if isinstance(trial, Trial) and trial.scores is not None:
+                fpr, tpr, _ = roc(trial.scores, trial.coins)
+                limits = {"low": np.nan, "high": np.nan}
+                parts.append(pd.DataFrame({**part, "seed": seed, "fpr": fpr, "tpr": tpr, **limits}))
+        key = (run.dataset, run.features, run.method)
+        if attack.label in strongest.get(key, ()):
+            # The attack was chosen by looking: its band pays for that.
+            band = mean_roc_band(run.good, 1 - (1 - confidence) / scored[key])
+            figures = {name: getattr(band, name) for name in ("fpr", "tpr", "low", "high")}
+            parts.append(pd.DataFrame({**part, "seed": pd.NA, **figures}))
+    if not parts:
+        return pd.DataFrame(columns=list(CURVE_COLUMNS))
+    for part in parts:
+        part["seed"] = part["seed"].astype("Int64")
+    return pd.concat(parts, ignore_index=True)

@@ -1,0 +1,383 @@
+"""Claims are judged by the difference of two figures, paired by seed; all cases computed by hand."""
+
+from math import isnan, sqrt
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy.stats import t as student
+
+from benchmark.judge.claims import (
+    claims_frame,
+    claims_summary,
+    difference,
+    judge_claim,
+    judge_claims,
+    overall,
+    verdict,
+)
+from benchmark.judge.results import COLUMNS
+from benchmark.statistics import Estimate
+from benchmark.suite import Claim, Suite, SuiteError, load_suite
+
+NAN = float("nan")
+
+
+def table(*rows):
+    """The results' table with these rows; what they leave out is as for a clean utility on digits."""
+    empty = {
+        name: NAN
+        if kind == "float64"
+        else pd.NA
+        if kind == "Int64"
+        else ""
+        if kind == "string"
+        else 0
+        for name, kind in COLUMNS.items()
+    }
+    common = {"dataset": "digits", "features": "pixels", "utility": "probe", "status": "ok"}
+    columns = {**COLUMNS, "subgroup": "string"}
+    rows = [{**empty, "subgroup": "", **common, **row} for row in rows]
+    return pd.DataFrame(rows, columns=list(columns)).astype(columns)
+
+
+def figure(method, seed, value, half=NAN, metric="auroc", **more):
+    limits = {"ci_low": value - half, "ci_high": value + half, "ci_method": "made up"}
+    return {
+        "method": method.partition("(")[0],
+        "method_label": method,
+        "metric": metric,
+        "seed": seed,
+        "value": value,
+        **limits,
+        **more,
+    }
+
+
+def claim(relation=">=", margin=0.0, left="cvae", right="k_same", **more):
+    figures = {"left": left, "right": right}
+    figures = {
+        side: {"method": name, "metric": "auroc"} if isinstance(name, str) else name
+        for side, name in figures.items()
+    }
+    return Claim(id="c", text="a is good", relation=relation, margin=margin, **figures, **more)
+
+
+# ---------------------------------------------------------------- the difference and the verdict
+
+
+def test_limits_of_a_difference_add_in_squares_side_by_side():
+    """0.8 (−0.3, +0.04) minus 0.5 (−0.03, +0.4)."""
+    found = difference(Estimate(0.8, 0.5, 0.84, ""), Estimate(0.5, 0.47, 0.9, ""))
+    assert found.value == pytest.approx(0.3)
+    assert (found.low, found.high) == pytest.approx((0.3 - 0.5, 0.3 + 0.05))
+
+
+@pytest.mark.parametrize(
+    ("relation", "margin", "low", "high", "expected"),
+    [
+        (">=", 0.0, 0.0, 0.2, "reproduced"),
+        (">=", 0.0, -0.01, 0.2, "undecided"),
+        (">=", 0.02, -0.01, 0.2, "reproduced"),
+        (">=", 0.02, -0.2, -0.01, "undecided"),
+        (">=", 0.02, -0.2, -0.03, "not reproduced"),
+        (">", 0.0, 0.0, 0.2, "undecided"),
+        (">", 0.0, 0.01, 0.2, "reproduced"),
+        (">", 0.05, 0.01, 0.2, "undecided"),
+        (">", 0.05, 0.01, 0.05, "not reproduced"),
+        ("<=", 0.0, -0.2, 0.0, "reproduced"),
+        ("<=", 0.02, -0.2, 0.01, "reproduced"),
+        ("<=", 0.02, 0.03, 0.2, "not reproduced"),
+        ("<", 0.05, -0.2, -0.06, "reproduced"),
+        ("<", 0.05, -0.2, -0.01, "undecided"),
+        ("<", 0.0, 0.0, 0.2, "not reproduced"),
+        (">", 0.0, NAN, NAN, "undecided"),
+    ],
+)
+def test_verdict_is_where_the_interval_lies(relation, margin, low, high, expected):
+    assert verdict(claim(relation, margin), Estimate(0.0, low, high, "")) == expected
+
+
+@pytest.mark.parametrize(
+    ("verdicts", "expected"),
+    [
+        (["reproduced", "no figure"], "reproduced"),
+        (["reproduced", "undecided"], "undecided"),
+        (["undecided", "not reproduced", "reproduced"], "not reproduced"),
+        (["no figure"], "no figure"),
+    ],
+)
+def test_a_claim_must_hold_everywhere(verdicts, expected):
+    assert overall(verdicts) == expected
+
+
+# ---------------------------------------------------------------- paired by seed
+
+
+def test_pairing_by_seed_cancels_what_seeds_have_in_common():
+    """Seeds differ by 0.3; at each the left is ahead by 0.02, 0.03 and 0.04: t-interval of those."""
+    base = {0: 0.3, 1: 0.6, 2: 0.5}
+    ahead = {0: 0.02, 1: 0.03, 2: 0.04}
+    rows = [figure("cvae", s, base[s] + ahead[s]) for s in base]
+    rows += [figure("k_same(k=5)", s, base[s]) for s in (2, 0, 1)]
+    (found,) = judge_claim(table(*rows), claim(">"))
+    half = student.isf(0.025, 2) * 0.01 / sqrt(3)
+    assert found.difference.value == pytest.approx(0.03)
+    assert (found.difference.low, found.difference.high) == pytest.approx(
+        (0.03 - half, 0.03 + half)
+    )
+    assert found.verdict == "reproduced" and found.n_seeds == 3
+    assert found.left_figure.value == pytest.approx(np.mean(list(base.values())) + 0.03)
+    assert (found.left, found.right) == ("cvae", "k_same(k=5)")
+    assert found.figure == "auroc by probe"
+
+
+def test_errors_within_seeds_count():
+    """The same differences, but each figure is known to ± 0.1 only: nothing is decided."""
+    rows = [figure("cvae", s, 0.6 + 0.01 * s, 0.1) for s in range(3)]
+    rows += [figure("k_same", s, 0.58, 0.1) for s in range(3)]
+    (found,) = judge_claim(table(*rows), claim(">"))
+    assert found.verdict == "undecided"
+    assert found.difference.low < -0.08 and found.difference.high > 0.13
+
+
+def test_limits_of_a_share_stay_below_one():
+    rows = [figure("cvae", s, 0.98 + 0.005 * s, 0.02, metric="accuracy") for s in range(3)]
+    wanted = {"method": "cvae", "metric": "accuracy"}
+    (found,) = judge_claim(table(*rows), claim(left=wanted, right=0.5))
+    assert found.left_figure.high == 1.0
+
+
+def test_swapped_sides_give_the_opposite_verdict():
+    rows = [figure("cvae", s, 0.9 + 0.01 * s, 0.02) for s in range(3)]
+    rows += [figure("k_same", s, 0.6 + 0.01 * s, 0.02) for s in range(3)]
+    verdicts = [
+        judge_claim(table(*rows), claim(">", left=a, right=b))[0].verdict
+        for a, b in (("cvae", "k_same"), ("k_same", "cvae"))
+    ]
+    assert verdicts == ["reproduced", "not reproduced"]
+
+
+def test_only_seeds_that_have_both_figures_are_compared():
+    rows = [figure("cvae", s, 0.7 + s, 0.01) for s in (0, 1, 5)]
+    rows += [figure("k_same", s, 0.6 + s, 0.01) for s in (0, 1, 9)]
+    (found,) = judge_claim(table(*rows), claim())
+    assert found.n_seeds == 2
+    assert found.difference.value == pytest.approx(0.1)
+    (nothing,) = judge_claim(table(rows[2], rows[5]), claim())
+    assert nothing.verdict == "no figure" and nothing.reason == "no seed has both figures"
+
+
+def test_one_seed_is_judged_by_its_own_interval_and_undecided_without():
+    (found,) = judge_claim(
+        table(figure("cvae", 0, 0.8, 0.03), figure("k_same", 0, 0.7, 0.04)), claim()
+    )
+    assert (found.difference.low, found.difference.high) == pytest.approx((0.05, 0.15))
+    (bare,) = judge_claim(table(figure("cvae", 0, 0.8), figure("k_same", 0, 0.7)), claim())
+    assert bare.verdict == "undecided" and "more seeds" in bare.reason
+
+
+def test_a_number_is_exact():
+    rows = [figure("cvae", s, 0.7, 0.05) for s in range(3)]
+    (found,) = judge_claim(table(*rows), claim(">", right=0.5))
+    assert found.right == "a number" and found.right_figure.value == 0.5
+    assert found.verdict == "reproduced"
+    assert found.difference.high - found.difference.value <= 0.06
+
+
+def test_a_summary_over_seeds_is_not_averaged_as_if_each_seed_had_its_own():
+    """A worst case has one figure for all seeds: its error stays whole."""
+    rows = [figure("cvae", s, 0.7, 0.001) for s in range(4)]
+    rows.append(figure("k_same", pd.NA, 0.65, 0.08))
+    (found,) = judge_claim(table(*rows), claim(">"))
+    assert found.difference.low == pytest.approx(0.05 - 0.08, abs=0.005)
+    assert found.verdict == "undecided"
+
+
+# ---------------------------------------------------------------- which figures
+
+
+def test_a_name_stands_for_every_variant_and_a_label_for_one():
+    rows = [figure(m, 0, v, 0.01) for m, v in (("k_same(k=2)", 0.5), ("k_same(k=5)", 0.6))]
+    rows += [figure(m, 0, v, 0.01) for m, v in (("cvae", 0.9), ("cvae(published_kl=true)", 0.1))]
+    by_name = judge_claim(table(*rows), claim())
+    assert [c.right for c in by_name] == [
+        "k_same(k=2)",
+        "k_same(k=5)",
+    ]
+    assert {c.left for c in by_name} == {"cvae"}, "the label itself is a variant"
+    (by_label,) = judge_claim(table(*rows), claim(right="k_same(k=5)"))
+    assert by_label.right_figure.value == 0.6
+    (by_pattern,) = judge_claim(table(*rows), claim(left="cvae(*", right="k_same(k=2*"))
+    assert by_pattern.left_figure.value == 0.1 and by_pattern.right_figure.value == 0.5
+    assert judge_claim(table(*rows), claim(left="vae"))[0].verdict == "no figure"
+
+
+def test_two_metrics_are_both_named():
+    rows = [figure("cvae", 0, 0.9, 0.01), figure("cvae", 0, 0.6, 0.01, metric="accuracy")]
+    (found,) = judge_claim(table(*rows), claim(right={"method": "cvae", "metric": "accuracy"}))
+    assert (found.left, found.right) == ("cvae: auroc by probe", "cvae: accuracy by probe")
+    assert found.difference.value == pytest.approx(0.3)
+
+
+def test_severities_of_a_seed_are_averaged_with_their_limits():
+    rows = []
+    for severity, value in ((0, 0.9), (1, 0.8), (2, 0.6)):
+        more = {"perturbation": "noise" if severity else "", "severity": severity}
+        rows += [figure("cvae", 0, value, 0.02 + 0.01 * severity, **more)]
+        rows += [figure("k_same", 0, value - 0.1, 0.0, **more)]
+    wanted = {"metric": "auroc", "perturbation": "noise"}
+    (found,) = judge_claim(
+        table(*rows), claim(left={"method": "cvae", **wanted}, right={"method": "k_same", **wanted})
+    )
+    assert found.left_figure.value == pytest.approx(0.7)
+    assert found.left_figure.high - found.left_figure.value == pytest.approx(0.035)
+    wanted = {**wanted, "severities": [2]}
+    (one,) = judge_claim(table(*rows), claim(left={"method": "cvae", **wanted}, right=0.5))
+    assert one.left_figure.value == pytest.approx(0.6)
+    (clean,) = judge_claim(table(*rows), claim())
+    assert clean.left_figure.value == pytest.approx(0.9)
+
+
+def test_every_place_is_judged_by_itself_unless_the_claim_names_one():
+    rows = [
+        figure(m, s, v, 0.01, dataset=d)
+        for s in range(2)
+        for d, m, v in (
+            ("digits", "cvae", 0.9),
+            ("digits", "k_same", 0.8),
+            ("other", "cvae", 0.7),
+            ("other", "k_same", 0.8),
+            ("images", "k_same", 0.8),
+            ("nothing", "noise", 0.8),
+        )
+    ]
+    found = {c.dataset: c for c in judge_claim(table(*rows), claim())}
+    assert {d: c.verdict for d, c in found.items()} == {
+        "digits": "reproduced",
+        "other": "not reproduced",
+        "images": "no figure",
+    }
+    assert found["images"].reason == "no figure for auroc of cvae here"
+    (one,) = judge_claim(table(*rows), claim(dataset="other"))
+    assert one.dataset == "other"
+    (none,) = judge_claim(table(*rows), claim(left="gan", right="vae"))
+    assert none.verdict == "no figure" and none.reason.endswith("in this run")
+
+
+def test_void_and_failed_figures_do_not_count():
+    rows = [figure("cvae", 0, 0.9, 0.01, status="void"), figure("k_same", 0, 0.8, 0.01)]
+    assert judge_claim(table(*rows), claim())[0].verdict == "no figure"
+
+
+def test_subgroups_are_left_out():
+    rows = [figure(m, 0, v, 0.01) for m, v in (("cvae", 0.9), ("k_same", 0.8))]
+    rows.append(figure("cvae", 0, 0.1, 0.01, subgroup="outliers"))
+    (found,) = judge_claim(table(*rows), claim())
+    assert found.left_figure.value == 0.9
+
+
+def test_summary_has_one_verdict_a_claim():
+    rows = [figure(m, s, v, 0.01) for s in range(2) for m, v in (("cvae", 0.9), ("k_same", 0.8))]
+    rows += [figure("k_same(k=9)", s, 0.95, 0.01) for s in range(2)]
+    variants = claim(right={"method": "k_same(k=9)", "metric": "auroc"})
+    (summary,) = claims_summary(judge_claims(table(*rows), [claim(), variants]))
+    assert (summary["verdict"], summary["reproduced"], len(summary["rows"])) == (
+        "not reproduced",
+        1,
+        2,
+    )
+
+
+def test_frame_has_a_row_for_each_comparison():
+    rows = [figure(m, s, v, 0.01) for s in range(2) for m, v in (("cvae", 0.9), ("k_same", 0.8))]
+    frame = claims_frame(judge_claims(table(*rows), [claim(), claim(right=0.95)]))
+    assert frame["verdict"].tolist() == ["reproduced", "not reproduced"]
+    assert frame["difference"].tolist() == pytest.approx([0.1, -0.05])
+    assert isnan(frame["right_low"][1])
+
+
+# ---------------------------------------------------------------- in a suite file
+
+SUITE = """
+name: mine
+seeds: 2
+datasets: [digits]
+claims:
+  - id: utility
+    text: The CVAE is as useful as k-Same.
+    left: {method: cvae, metric: macro_auroc}
+    right: {method: k_same, metric: macro_auroc}
+    relation: ">="
+    margin: 0.01
+  - {id: chance, text: It is of use., left: {method: cvae, metric: macro_auroc}, right: 0.5, relation: ">"}
+"""
+
+
+def load(tmp_path, text):
+    path = tmp_path / "mine.yaml"
+    path.write_text(text)
+    return load_suite(str(path))
+
+
+def test_claims_are_read_and_written(tmp_path):
+    suite = load(tmp_path, SUITE)
+    assert [c.id for c in suite.claims] == ["utility", "chance"]
+    assert suite.claims[1].right == 0.5
+    assert load(tmp_path, suite.text()) == suite
+    assert Suite(**suite.model_dump(mode="json", exclude_defaults=True)) == suite
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ('relation: ">="', "relation: better", r"claims\.0\.relation: .*'>='"),
+        ("margin: 0.01", "margin: -1", r"claims\.0\.margin: .*greater than or equal to 0"),
+        ("metric: macro", "metrik: macro", r"Did you mean 'metric'\?"),
+        ("right: 0.5", "right: half", r"claims\.1\.right"),
+        ("id: chance", "id: utility", "two are called 'utility'"),
+        (
+            "metric: macro_auroc}\n    relation",
+            "metric: macro_auroc, severities: [1]}\n    relation",
+            "severities need a perturbation",
+        ),
+    ],
+)
+def test_wrong_claims_are_refused(tmp_path, old, new, message):
+    assert old in SUITE
+    with pytest.raises(SuiteError, match=message):
+        load(tmp_path, SUITE.replace(old, new, 1))
+
+
+def test_a_lower_bound_is_a_one_sided_interval_over_all_seeds():
+    attack = {"utility": "", "attack": "distance", "attack_label": "distance"}
+    rows = [
+        {**figure("leaky", seed, value, metric="epsilon_lower", **attack), "ci_high": NAN}
+        for seed, value in ((0, 0.7), (1, 0.0), (pd.NA, 0.6))
+    ]
+    found = {"method": "leaky", "metric": "epsilon_lower", "attack": "distance"}
+    verdicts = {}
+    for relation, right in (
+        (">", 0.0),
+        (">", 0.59),
+        (">", 0.6),
+        (">=", 0.6),
+        ("<", 0.9),
+        ("<", 0.5),
+    ):
+        (one,) = judge_claim(table(*rows), claim(relation, left=found, right=right))
+        assert one.left_figure.value == 0.6 and one.difference.high == float("inf")
+        verdicts[relation, right] = one.verdict
+    assert verdicts == {
+        (">", 0.0): "reproduced",
+        (">", 0.59): "reproduced",
+        (">", 0.6): "undecided",
+        (">=", 0.6): "reproduced",
+        ("<", 0.9): "undecided",  # a bound from below says nothing of what lies above
+        ("<", 0.5): "not reproduced",
+    }
+    (alone,) = judge_claim(table(rows[0]), claim(">", left=found, right=0.5))
+    assert alone.verdict == "reproduced" and alone.left_figure.value == 0.7
+    unresolved = {**rows[0], "value": NAN, "ci_low": NAN}
+    (none,) = judge_claim(table(unresolved), claim(">", left=found, right=0.0))
+    assert none.verdict == "no figure"
