@@ -73,7 +73,7 @@ def run(
     ] = None,
 ) -> None:
     """Run what a suite is missing, then write results and leaderboard."""
-    from benchmark.run import execute_plan, open_run, write_results, write_site
+    from benchmark.runs import execute_plan, open_run, write_results, write_site
     from benchmark.suite import load_suite
 
     _one_of("--device", device, ("auto", "cpu", "cuda"))
@@ -126,7 +126,7 @@ def _parse_only(only: Sequence[str] | None) -> dict[str, list[str]]:
 
 def _troubles(opened: Any, records: Mapping[str, Any]) -> int:
     """Print failed cells, each with its reason; their number."""
-    from benchmark.run import command, run_statuses
+    from benchmark.runs import command, run_statuses
 
     bad: dict[tuple[str, str], list[Any]] = {}
     for cell, status, reason in run_statuses(opened, records):
@@ -354,7 +354,7 @@ def plan(
     """Show what a suite would run: nodes by kind, or each node with --json."""
     from dataclasses import asdict
 
-    from benchmark.run import plan_suite
+    from benchmark.runs import plan_suite
     from benchmark.suite import load_suite
 
     loaded = load_suite(suite)
@@ -368,7 +368,7 @@ def plan(
 
 
 def _print_plan(loaded: Any, only: Mapping[str, Sequence[str]], root: Path) -> None:
-    from benchmark.run import plan_suite
+    from benchmark.runs import plan_suite
     from benchmark.store import Store
     from benchmark.tables import plain_table
 
@@ -390,7 +390,7 @@ def _print_plan(loaded: Any, only: Mapping[str, Sequence[str]], root: Path) -> N
 @app.command()
 def status(folder: RunFolder) -> None:
     """Show how far a run is: nodes by kind and status, and what failed."""
-    from benchmark.run import load_run, run_records
+    from benchmark.runs import load_run, run_records
     from benchmark.tables import plain_table
 
     opened = load_run(folder)
@@ -413,7 +413,7 @@ def show(
     folder: RunFolder, key: Annotated[str, typer.Argument(help="Key, or its first digits.")]
 ) -> None:
     """Show one node's record: parameters, figures, cost and, where it failed, the traceback."""
-    from benchmark.run import load_run
+    from benchmark.runs import load_run
 
     opened = load_run(folder)
     records = opened.store.read_all()
@@ -440,7 +440,7 @@ def report(
     ] = None,
 ) -> None:
     """Compute results from what a run has stored, and render the site."""
-    from benchmark.run import load_run, run_records, write_results, write_site
+    from benchmark.runs import load_run, run_records, write_results, write_site
 
     opened = load_run(folder)
     records = run_records(opened)
@@ -554,7 +554,7 @@ def _print_board(frame: Any) -> None:
 
 def _print_claims(opened: Any, results: Any) -> None:
     """The suite's claims with both figures, the difference and the verdict."""
-    from benchmark.run import run_claims
+    from benchmark.runs import run_claims
     from benchmark.tables import claims_table
 
     comparisons = run_claims(opened, results)

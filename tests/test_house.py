@@ -28,7 +28,7 @@ def test_the_rules_forget_no_room():
 def test_planning_imports_no_heavy_library():
     script = (
         "import sys\n"
-        "from benchmark.run import plan_suite\n"
+        "from benchmark.runs import plan_suite\n"
         "from benchmark.suite import load_suite\n"
         "plan_suite(load_suite('quick'))\n"
         "print([m for m in ('torch', 'torchvision', 'sklearn', 'timm') if m in sys.modules])\n"

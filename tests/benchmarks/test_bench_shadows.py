@@ -7,7 +7,7 @@ import pytest
 import yaml
 
 from benchmark.learning.membership import lira, rmia, stacked_lira, standardised_log_likelihood
-from benchmark.run import execute_plan, open_run
+from benchmark.runs import execute_plan, open_run
 from benchmark.suite import Suite, load_suite
 
 M, SHADOWS, POPULATION = 1000, 64, 500

@@ -164,7 +164,7 @@ def test_the_front_is_as_sure_as_its_figures(results):
 
 def test_a_method_that_misses_a_cell_is_left_out_of_front_and_ranks_alike(small_run):
     from benchmark.judge.results import collect
-    from benchmark.run import load_run, run_records
+    from benchmark.runs import load_run, run_records
     from leaderboards import rank
 
     run = load_run(small_run)
