@@ -1,9 +1,13 @@
 """The rules of the house: who may import whom, and that the command line starts quickly."""
 
+import importlib
+import pkgutil
 import subprocess
 import sys
 import tomllib
 from pathlib import Path
+
+from benchmark import contracts
 
 ROOT = Path(__file__).parent.parent
 
@@ -23,6 +27,13 @@ def test_the_rules_forget_no_room():
     (layers,) = [rule["layers"] for rule in rules["contracts"] if rule["type"] == "layers"]
     named = {room for layer in layers for room in layer.split(" | ")}
     assert named == rooms | {"methods", "attacks", "leaderboards"}
+
+
+def test_a_plugin_author_needs_one_import():
+    names = {"Field"}  # pydantic's
+    for module in pkgutil.iter_modules(contracts.__path__, "benchmark.contracts."):
+        names |= set(importlib.import_module(module.name).__all__)
+    assert set(contracts.__all__) == names
 
 
 def test_planning_imports_no_heavy_library():
