@@ -260,8 +260,8 @@ def load_suite(name_or_file: str) -> Suite:
         raise SuiteError(_explain(path, error)) from error
 
 
-class _StrictLoader(yaml.SafeLoader):
-    """Refuses a key given twice, which YAML's loader would silently overwrite."""
+class _StrictLoader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[misc]
+    """Refuses a key given twice, which YAML's loader would silently overwrite. In C where PyYAML has it."""
 
 
 def _mapping_without_duplicates(loader: yaml.SafeLoader, node: yaml.MappingNode) -> dict[Any, Any]:

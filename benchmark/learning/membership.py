@@ -21,8 +21,7 @@ from math import isfinite, log
 from typing import Literal
 
 import numpy as np
-from scipy.special import log_expit, log_ndtr, logsumexp, polygamma, psi
-from scipy.stats import rankdata
+import scipy  # its modules load when first used, so that a list of attacks does not wait for them
 
 __all__ = [
     "Estimates",
@@ -159,17 +158,17 @@ def _pooled(variances: np.ndarray, freedom: np.ndarray) -> np.ndarray:
 def _moderated(variances: np.ndarray, freedom: np.ndarray) -> np.ndarray:
     """Variances drawn towards a common prior by moments of their logarithms (Smyth 2004, section 6.2)."""
     logs = np.log(variances) - _log_bias(freedom)
-    excess = float(logs.var() - polygamma(1, freedom / 2).mean())
+    excess = float(logs.var() - scipy.special.polygamma(1, freedom / 2).mean())
     if excess <= 0:  # no more spread than chance gives: one variance for all
         return _pooled(variances, freedom)
     prior = 2 * _inverse_trigamma(excess)
-    centre = np.exp(logs.mean() + psi(prior / 2) - log(prior / 2))
+    centre = np.exp(logs.mean() + scipy.special.psi(prior / 2) - log(prior / 2))
     return (prior * centre + freedom * variances) / (prior + freedom)
 
 
 def _log_bias(freedom: np.ndarray) -> np.ndarray:
     """E log s² − log σ² of a variance with so many degrees of freedom."""
-    return np.asarray(psi(freedom / 2) - np.log(freedom / 2))
+    return np.asarray(scipy.special.psi(freedom / 2) - np.log(freedom / 2))
 
 
 def _shrink_variances(
@@ -182,7 +181,7 @@ def _shrink_variances(
     makes of it, supports.
     """
     ratios = np.log(var_in) - _log_bias(freedom_in) - np.log(var_out) + _log_bias(freedom_out)
-    noise = polygamma(1, freedom_in / 2) + polygamma(1, freedom_out / 2)
+    noise = scipy.special.polygamma(1, freedom_in / 2) + scipy.special.polygamma(1, freedom_out / 2)
     own = max(0.0, float(ratios.var() - noise.mean())) / float(ratios.var() + 1e-300)
     ratio = np.exp(ratios.mean())
     freedom = freedom_in + freedom_out
@@ -199,8 +198,8 @@ def _inverse_trigamma(value: float) -> float:
         return 1 / value
     x = 0.5 + 1 / value
     for _ in range(50):
-        trigamma = float(polygamma(1, x))
-        step = trigamma * (1 - trigamma / value) / float(polygamma(2, x))
+        trigamma = float(scipy.special.polygamma(1, x))
+        step = trigamma * (1 - trigamma / value) / float(scipy.special.polygamma(2, x))
         x += step
         if -step < 1e-10 * x:
             break
@@ -287,7 +286,7 @@ def lira(
     """
     found = shadow_statistics(shadows, included, mode=mode, estimates=estimates)
     if mode == "offline":
-        return -log_ndtr(-(target - found.mean_out) / found.std_out)
+        return -scipy.special.log_ndtr(-(target - found.mean_out) / found.std_out)
     return _log_normal(target, found.mean_in, found.std_in) - _log_normal(
         target, found.mean_out, found.std_out
     )
@@ -375,8 +374,8 @@ def standardised_log_likelihood(
     """
     found = shadow_statistics(shadows, included, mode="offline", estimates=estimates)
     return (
-        log_expit((target - found.mean_out) / found.std_out),
-        log_expit((shadows - found.mean_out) / found.std_out),
+        scipy.special.log_expit((target - found.mean_out) / found.std_out),
+        scipy.special.log_expit((shadows - found.mean_out) / found.std_out),
     )
 
 
@@ -424,7 +423,7 @@ def rmia(
     )
     others = np.sort(population - marginal)
     dominated = np.searchsorted(others, ratio - log(gamma), side="right")
-    order = (rankdata(ratio) - 0.5) / len(ratio)
+    order = (scipy.stats.rankdata(ratio) - 0.5) / len(ratio)
     return (dominated + order) / (len(others) + 1)
 
 
@@ -439,7 +438,7 @@ def _log_marginal(shadows: np.ndarray, included: np.ndarray, mode: Mode, a: floa
 def _log_mean(logs: np.ndarray, chosen: np.ndarray) -> np.ndarray:
     """Log of the mean of the chosen likelihoods of each column."""
     weights = chosen / chosen.sum(axis=0)
-    return np.asarray(logsumexp(logs, axis=0, b=weights))
+    return np.asarray(scipy.special.logsumexp(logs, axis=0, b=weights))
 
 
 def choose_rmia_a(
@@ -486,7 +485,7 @@ def _auc(scores: np.ndarray, members: np.ndarray) -> float:
     n_out = len(members) - n_in
     if not n_in or not n_out:
         return 0.5
-    wins = rankdata(scores)[members].sum() - n_in * (n_in + 1) / 2
+    wins = scipy.stats.rankdata(scores)[members].sum() - n_in * (n_in + 1) / 2
     return float(wins / (n_in * n_out))
 
 

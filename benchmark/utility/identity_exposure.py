@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
@@ -17,8 +17,10 @@ from benchmark.contracts import (
     UtilityInfo,
 )
 from benchmark.learning.repeats import duplicates
-from benchmark.statistics import Estimate, tpr_at_fpr
 from benchmark.utility.comparison import cluster_mean, members_of, normal_limits, under_clean
+
+if TYPE_CHECKING:
+    from benchmark.statistics import Estimate
 
 __all__ = ["IdentityExposure", "recognised"]
 
@@ -128,6 +130,8 @@ def recognised(released: np.ndarray, fresh: np.ndarray) -> Estimate:
     A true-positive rate at a false-positive rate, and so its interval pays for a threshold that was found on ``fresh``.
     Unresolved for m < 20.
     """
+    from benchmark.statistics import tpr_at_fpr
+
     sure = np.concatenate([released, fresh])
     return tpr_at_fpr(sure, np.arange(len(sure)) < len(released), BEYOND, 0.95)
 

@@ -7,8 +7,8 @@ from dataclasses import asdict
 from typing import Any, ClassVar
 
 import numpy as np
+import scipy  # its modules load when first used
 from pydantic import field_validator
-from scipy.stats import t as student
 
 from benchmark.contracts import (
     Context,
@@ -122,7 +122,7 @@ class Fidelity(Utility):
             if groups is not None:
                 errors = jackknife(figures, real, released, groups)
                 method = f"jackknife over {self.groups} groups, Student"
-                half = float(student.ppf(0.975, self.groups - 1))
+                half = float(scipy.stats.t.ppf(0.975, self.groups - 1))
                 found = {
                     name: (value, *_limits(name, value, half * errors[name]), method)
                     for name, value in found.items()
