@@ -1,4 +1,4 @@
-"""Records of your own: an ``.npz`` file, or a folder with one sub-folder of images per class."""
+"""Records of your own: an ``.npz`` file, a folder of images, or a table of features."""
 
 from __future__ import annotations
 
@@ -20,71 +20,90 @@ from benchmark.contracts import (
     Kind,
     Records,
 )
-from benchmark.datasets.image_folder import find_images, load_images
+from benchmark.datasets.collection import Collection, Source
+from benchmark.datasets.image_folder import resized
 from benchmark.datasets.locate import digest_files
-from benchmark.datasets.npz import Header, read_arrays, read_headers
+from benchmark.datasets.metadata import sidecar_of
+from benchmark.datasets.npz import read_arrays
+from benchmark.datasets.npz_records import (
+    NpzRecords,
+    checked_headers,
+    data_key,
+    data_of,
+    int64_of,
+)
+from benchmark.datasets.sources import (
+    common_layout,
+    described,
+    numbered,
+    open_source,
+    read_sources,
+)
 
 __all__ = ["Files"]
-
-DATA_KEYS: Mapping[str, Kind] = {"images": "image", "features": "feature"}
-OTHER_KEYS = ("labels", "groups", "classes", "test_labels")
-ALLOWED_KEYS = (*DATA_KEYS, *OTHER_KEYS, *(f"test_{key}" for key in DATA_KEYS))
 
 # A field of this name takes the place of the contract's property on purpose (see below the class).
 warnings.filterwarnings("ignore", message='Field name "public" in "Files" shadows')
 
 
 class Files(Dataset):
-    """An ``.npz`` file or a folder of images, neither of them trusted.
+    """An ``.npz`` file, a folder of images or a table of features, none of them trusted.
 
-    An ``.npz`` has the keys
+    An ``.npz`` has the keys of :mod:`benchmark.datasets.npz_records`; its labels are integers from 0 without gaps. A
+    folder has one sub-folder of images for each class, or images alone with a ``labels.csv`` or ``metadata.csv`` that
+    names their classes. A ``.csv`` or ``.parquet`` has a column ``label``, and a numeric column for each feature.
 
-    - ``images``, ``(N, H, W)`` or ``(N, H, W, C) uint8`` with C of 1 or 3, or else ``features``,
-      ``(N, D)`` float32 or float64, finite;
-    - ``labels``, ``(N,)`` integers from 0, without gaps;
-    - optionally ``groups``, ``(N,)`` integers, the identity of each record; ``classes``, ``(K,)``
-      str, the name of each label; and an official test split, ``test_images`` or ``test_features``
-      with ``test_labels``.
-
-    A folder has one sub-folder of images per class (see :mod:`benchmark.datasets.image_folder`).
+    Patients are the ``groups`` of an ``.npz``, a column ``patient``, the PatientID of DICOM files, what the CSV
+    ``patients`` says (:mod:`benchmark.datasets.metadata`), or what ``patient_from`` finds in the names of files.
     """
 
     info: ClassVar[DatasetInfo] = DatasetInfo(
         name="files",
-        version="1",
-        summary="Your own records: an .npz file, or a folder of images per class",
+        version="2",
+        summary="Your own records: an .npz file, a folder of images, or a table of features",
         licence="as stated by whoever runs it",
         public=False,
-        places=frozenset({"path"}),
+        places=frozenset({"path", "patients"}),
     )
-    path: str = Field(min_length=1, description="an .npz file, or a folder of images per class")
+    path: str = Field(min_length=1, description="an .npz, a folder of images, a .csv or .parquet")
     public: bool = Field(False, description="whether pictures of the records may be shown")
     licence: str = Field("not stated", description="the licence of the records")
     size: int | None = Field(
-        None, ge=1, le=1024, description="side to which a folder's images are resized, in pixels"
+        None, ge=1, le=1024, description="side to which all images are resized, in pixels"
+    )
+    window: list[float] | None = Field(
+        None,
+        min_length=2,
+        max_length=2,
+        description="gray values of more than 8 bits that become 0 and 255; None: least and greatest",
+    )
+    patients: str | None = Field(None, description="a CSV that names the patient of each record")
+    patient_from: str | None = Field(
+        None, description="a regular expression over file names with a group `patient`"
     )
     max_gb: float = Field(4.0, gt=0, description="largest memory that the arrays may take, in GB")
 
     @property
     def kind(self) -> Kind:
-        """``"feature"`` for an ``.npz`` with the key ``features``, else ``"image"``; reads no data."""
-        place = self._place()
-        if place.is_dir():
-            return "image"
-        return DATA_KEYS[_data_key(place, _checked_headers(place, self.max_gb))]
+        """``"image"`` or ``"feature"``; of an ``.npz`` or a folder without reading data."""
+        return self._source().kind
 
     def fingerprint(self) -> str:
-        """Digest of the file, or of the names and contents of the images.
+        """Digest of the file, or of the names and contents of the images, with the tables that are read.
 
         An ``.npz`` is checked whole, so that what is wrong with it shows before anything runs. Images are only found
         and digested here, since decoding many takes minutes; ``load`` checks them.
         """
-        place = self._place()
-        if place.is_dir():
-            images, _ = find_images(place)
-            return digest_files([(image.name, image.path) for image in images])
-        _load_npz(place, self.max_gb)
-        return digest_files([("records.npz", place)])
+        source = self._source()
+        if isinstance(source, NpzRecords):
+            self._load_npz(source.place)
+        beside = sidecar_of(source)
+        told = described({"records": source}, self._table(), self.patient_from)
+        tables = [path for path in (beside, self._table()) if path is not None]
+        if not tables:
+            return source.digest()
+        assert told
+        return digest_files([("table", path) for path in tables]) + source.digest()
 
     def load(self, context: Context) -> DatasetContent:
         """All records, checked.
@@ -96,141 +115,93 @@ class Files(Dataset):
         InvalidRecords
             Says which file, which key, what was got and what is allowed.
         """
-        place = self._place()
-        if place.is_dir():
-            return load_images(place, self.size, int(self.max_gb * 1e9))
-        return _load_npz(place, self.max_gb)
+        source = self._source()
+        if isinstance(source, NpzRecords):
+            return self._load_npz(source.place)
+        return self._load(source)
 
-    def _place(self) -> Path:
-        place = Path(self.path).expanduser()
-        if not (place.is_file() or place.is_dir()):
-            raise DatasetMissing(
-                f"files: there is no file or folder {place} (from {Path.cwd()}). Give `path` an "
-                ".npz file, or a folder with one sub-folder of images per class."
-            )
-        if place.is_file() and self.size is not None:
+    def _source(self) -> Source:
+        try:
+            return open_source(Path(self.path), self.max_gb)
+        except DatasetMissing as error:
+            raise DatasetMissing(f"files: {error} It is named by `path`.") from error
+
+    def _table(self) -> Path | None:
+        return None if self.patients is None else Path(self.patients).expanduser()
+
+    def _load(self, source: Source) -> DatasetContent:
+        """The records of a folder or a table."""
+        sources = {"records": source}
+        window = None if self.window is None else (self.window[0], self.window[1])
+        layout = common_layout([source], size=self.size, window=window, max_gb=self.max_gb)
+        told = described(sources, self._table(), self.patient_from)
+        read = read_sources(sources, layout, told)["records"]
+        if read.labels is None:
             raise InvalidRecords(
-                f"files: `size` resizes the images of a folder, but {place} is a file. "
-                "Leave `size` out."
+                f"{source.place} has no sub-folders and no table that names classes. Put the images of each "
+                "class into a sub-folder with the class's name, or write labels.csv with the columns file, label."
             )
-        return place
+        _check_classes(source.place, read)
+        groups = None if read.patients is None else numbered(read.patients)
+        extractor = "native" if source.kind == "feature" else None
+        pool = Records(read.data, read.labels, groups, extractor)
+        return DatasetContent(pool=pool, classes=read.classes)
+
+    def _load_npz(self, path: Path) -> DatasetContent:
+        """The records of an ``.npz`` and its test split."""
+        headers = checked_headers(path, self.max_gb)
+        key = data_key(path, headers)
+        if self.size is not None and key == "features":
+            raise InvalidRecords(
+                f"files: `size` resizes images, but {path} holds features. Leave `size` out."
+            )
+        arrays = read_arrays(path, headers)
+        classes = _class_names(path, arrays)
+        pool = self._records(path, key, arrays, "")
+        test = None
+        if "test_labels" in arrays:
+            _check_test_labels(path, arrays["test_labels"], len(classes))
+            test = self._records(path, key, arrays, "test_")
+        return DatasetContent(pool=self._with_patients(path, pool), classes=classes, test=test)
+
+    def _records(
+        self, path: Path, key: str, arrays: Mapping[str, np.ndarray], split: str
+    ) -> Records:
+        data = data_of(path, f"{split}{key}", arrays[f"{split}{key}"])
+        if self.size is not None:
+            data = resized(data, self.size, self.size, data.shape[3])
+        labels = int64_of(path, f"{split}labels", arrays[f"{split}labels"])
+        groups = arrays.get(f"{split}groups")
+        if groups is not None:
+            groups = (
+                numbered(groups) if groups.dtype.kind == "U" else int64_of(path, "groups", groups)
+            )
+        return Records(data, labels, groups, "native" if key == "features" else None)
+
+    def _with_patients(self, path: Path, pool: Records) -> Records:
+        if self.patients is None and self.patient_from is None:
+            return pool
+        source = open_source(path, self.max_gb)
+        told = described({"records": source}, self._table(), self.patient_from)["records"]
+        if told.labels is not None:
+            raise InvalidRecords(
+                f"{self.patients} names labels, but those of an .npz are its array `labels`. "
+                "Leave the column out."
+            )
+        return pool if told.patients is None else pool.replace(groups=numbered(told.patients))
 
 
 # Without a plain attribute here, the property of the contract would hide the field of the instance.
 Files.public = False
 
 
-# ---------------------------------------------------------------- types and shapes
-
-
-def _checked_headers(path: Path, max_gb: float) -> dict[str, Header]:
-    """The headers of an ``.npz``, after all checks that need no data."""
-    headers = read_headers(path)
-    unknown = [key for key in headers if key not in ALLOWED_KEYS]
-    if unknown:
+def _check_classes(place: Path, read: Collection) -> None:
+    assert read.labels is not None
+    counts = np.bincount(read.labels, minlength=len(read.classes))
+    if (counts == 0).any():
         raise InvalidRecords(
-            f"{path}: unknown key {unknown[0]!r}. Allowed: {', '.join(ALLOWED_KEYS)}."
+            f"{place} has no record of class {read.classes[int(np.argmin(counts))]!r}. Every class needs one."
         )
-    size = sum(header.nbytes for header in headers.values())
-    if size > max_gb * 1e9:
-        raise InvalidRecords(
-            f"{path}: its arrays would take {size / 1e9:.3g} GB. Allowed: {max_gb:.3g} GB; "
-            "raise `max_gb` if you trust the file."
-        )
-    key = _data_key(path, headers)
-    _check_split(path, headers, key, "labels")
-    if "groups" in headers:
-        _check_integers(path, headers, "groups", headers[key].shape[0])
-    if "classes" in headers and not (
-        headers["classes"].dtype.kind == "U" and len(headers["classes"].shape) == 1
-    ):
-        raise _wrong(path, headers, "classes", "text of shape (K,), the name of each label")
-    _check_test(path, headers, key)
-    return headers
-
-
-def _data_key(path: Path, headers: Mapping[str, Header]) -> str:
-    present = [key for key in DATA_KEYS if key in headers]
-    if len(present) != 1:
-        raise InvalidRecords(
-            f"{path}: got the keys {', '.join(headers) or 'of an empty file'}. "
-            "Needed: either images or features, and labels."
-        )
-    return present[0]
-
-
-def _check_test(path: Path, headers: Mapping[str, Header], key: str) -> None:
-    got = {name for name in headers if name.startswith("test_")}
-    needed = {f"test_{key}", "test_labels"}
-    if not got:
-        return
-    if got != needed:
-        raise InvalidRecords(
-            f"{path}: got {', '.join(sorted(got))}. A test split needs just "
-            f"{', '.join(sorted(needed))}."
-        )
-    _check_split(path, headers, f"test_{key}", "test_labels")
-    if headers[f"test_{key}"].shape[1:] != headers[key].shape[1:]:
-        raise _wrong(path, headers, f"test_{key}", f"the record shape of {key}, {headers[key]}")
-
-
-def _check_split(path: Path, headers: Mapping[str, Header], key: str, labels: str) -> None:
-    if key.endswith("images"):
-        _check_images(path, headers, key)
-    else:
-        _check_features(path, headers, key)
-    if labels not in headers:
-        raise InvalidRecords(
-            f"{path}: key {labels!r} is missing. Needed: (N,) integers, the class of each record."
-        )
-    _check_integers(path, headers, labels, headers[key].shape[0])
-
-
-def _check_images(path: Path, headers: Mapping[str, Header], key: str) -> None:
-    dtype, shape = headers[key].dtype, headers[key].shape
-    channels_fit = len(shape) == 3 or (len(shape) == 4 and shape[3] in (1, 3))
-    if dtype != np.uint8 or not channels_fit or 0 in shape:
-        allowed = "uint8 of shape (N, H, W) or (N, H, W, C), C of 1 or 3, none of them empty"
-        raise _wrong(path, headers, key, allowed)
-
-
-def _check_features(path: Path, headers: Mapping[str, Header], key: str) -> None:
-    dtype, shape = headers[key].dtype, headers[key].shape
-    if dtype.kind != "f" or dtype.itemsize not in (4, 8) or len(shape) != 2 or 0 in shape:
-        raise _wrong(path, headers, key, "float32 or float64 of shape (N, D), neither of them 0")
-
-
-def _check_integers(path: Path, headers: Mapping[str, Header], key: str, n: int) -> None:
-    if headers[key].dtype.kind not in "iu" or headers[key].shape != (n,):
-        raise _wrong(path, headers, key, f"integers of shape ({n},), one for each record")
-
-
-def _wrong(path: Path, headers: Mapping[str, Header], key: str, allowed: str) -> InvalidRecords:
-    return InvalidRecords(f"{path}: key {key!r} is {headers[key]}. Allowed: {allowed}.")
-
-
-# ---------------------------------------------------------------- values
-
-
-def _load_npz(path: Path, max_gb: float) -> DatasetContent:
-    headers = _checked_headers(path, max_gb)
-    key = _data_key(path, headers)
-    arrays = read_arrays(path, headers)
-    classes = _class_names(path, arrays)
-    groups = _int64(path, "groups", arrays["groups"]) if "groups" in arrays else None
-    extractor = "native" if key == "features" else None
-    pool = Records(
-        _data(path, key, arrays[key]), _int64(path, "labels", arrays["labels"]), groups, extractor
-    )
-    test = None
-    if "test_labels" in arrays:
-        _check_test_labels(path, arrays["test_labels"], len(classes))
-        test = Records(
-            _data(path, f"test_{key}", arrays[f"test_{key}"]),
-            _int64(path, "test_labels", arrays["test_labels"]),
-            extractor=extractor,
-        )
-    return DatasetContent(pool=pool, classes=classes, test=test)
 
 
 def _class_names(path: Path, arrays: Mapping[str, np.ndarray]) -> tuple[str, ...]:
@@ -272,23 +243,3 @@ def _check_test_labels(path: Path, labels: np.ndarray, n_classes: int) -> None:
             f"{path}: key 'test_labels' holds {labels[np.argmax(wrong)]}. "
             f"Allowed: the labels of the pool, 0 to {n_classes - 1}."
         )
-
-
-def _data(path: Path, key: str, data: np.ndarray) -> np.ndarray:
-    if key.endswith("images"):
-        return np.ascontiguousarray(data[..., np.newaxis] if data.ndim == 3 else data)
-    with np.errstate(over="ignore"):
-        features = np.ascontiguousarray(data, dtype=np.float32)
-    bad = ~np.isfinite(features).all(axis=1)
-    if bad.any():
-        raise InvalidRecords(
-            f"{path}: key {key!r} has NaN, infinity or a value beyond float32 in {int(bad.sum())} of "
-            f"{len(features)} records, the first at row {int(np.argmax(bad))}. Allowed: finite values."
-        )
-    return features
-
-
-def _int64(path: Path, key: str, values: np.ndarray) -> np.ndarray:
-    if values.max() > np.iinfo(np.int64).max:
-        raise InvalidRecords(f"{path}: key {key!r} holds {values.max()}. Allowed: below 2**63.")
-    return values.astype(np.int64)

@@ -6,6 +6,7 @@ import zipfile
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 from PIL import Image
 from pydantic import ValidationError
@@ -96,6 +97,9 @@ def test_who_runs_it_says_whether_it_is_public_and_under_which_licence(tmp_path)
         "public": True,
         "licence": "CC BY 4.0",
         "size": None,
+        "window": None,
+        "patients": None,
+        "patient_from": None,
         "max_gb": 4.0,
     }
     assert Files(**shown.parameters()) == shown
@@ -164,7 +168,7 @@ BAD_HEADERS = [
     (feature_arrays(labels=np.zeros(6, bool)), "'labels' is bool"),
     (feature_arrays(labels=np.array(list("abcdef"))), "'labels' is <U1"),
     (feature_arrays(labels=np.zeros((6, 1), int)), r"'labels' is int64 \(6, 1\)"),
-    (feature_arrays(groups=np.arange(7)), r"'groups' is int64 \(7,\). Allowed: integers of shape \(6,\)"),
+    (feature_arrays(groups=np.arange(7)), r"'groups' is int64 \(7,\). Allowed: integers or text of shape \(6,\)"),
     (feature_arrays(groups=np.arange(6.0)), "'groups' is float64"),
     (feature_arrays(classes=np.arange(3)), "'classes' is int64 .*Allowed: text"),
     (feature_arrays(test_features=np.zeros((2, 4))), "got test_features. A test split needs just test_features, test"),
@@ -293,13 +297,32 @@ def test_flipped_bits_in_the_compressed_data_are_noticed(tmp_path):
 
 def test_missing_path_says_what_is_wanted(tmp_path):
     for action in ("fingerprint", "kind"):
-        with pytest.raises(DatasetMissing, match=r"no file or folder .*absent.* Give `path`"):
+        with pytest.raises(
+            DatasetMissing, match=r"no file or folder .*absent.* Give a folder.* `path`"
+        ):
             getattr(Files(path=str(tmp_path / "absent.npz")), action)()
 
 
-def test_size_is_for_folders(tmp_path):
+def test_size_is_for_images(tmp_path):
     with pytest.raises(InvalidRecords, match="Leave `size` out"):
-        Files(path=saved(tmp_path, image_arrays()), size=8).load(CONTEXT)
+        Files(path=saved(tmp_path, feature_arrays()), size=8).load(CONTEXT)
+
+
+def test_size_means_the_same_for_arrays_and_files(tmp_path):
+    arrays = image_arrays(labels=np.zeros(6, int))
+    for i, image in enumerate(arrays["images"]):
+        path = tmp_path / "folder" / "all" / f"{i}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(image).save(path)
+    of_arrays = Files(path=saved(tmp_path, arrays), size=3).load(CONTEXT)
+    of_files = Files(path=str(tmp_path / "folder"), size=3).load(CONTEXT)
+    np.testing.assert_array_equal(of_arrays.pool.data, of_files.pool.data)
+
+
+def test_groups_may_be_text(tmp_path):
+    names = np.array(["P07", "P7", "P07", "a", "P7", "a"])
+    content = Files(path=saved(tmp_path, image_arrays(groups=names))).load(CONTEXT)
+    np.testing.assert_array_equal(content.pool.groups, [0, 1, 0, 2, 1, 2])
 
 
 # ---------------------------------------------------------------- folders
@@ -375,11 +398,11 @@ def test_folder_refusals_name_the_odd_file(folder):
         odd.rmdir() if odd.is_dir() else odd.unlink()
 
     gray = Image.new("L", (3, 4))
-    refused("dog/odd.png", gray.save, r"has 3×4 pixels, but cat/1.png has 6×4. .*`size`")
+    refused("dog/odd.png", gray.save, r"has 3×4 pixels, but .*cat/1.png has 6×4. .*`size`")
     refused("dog/notes.txt", lambda p: p.write_text("hello"), "not a readable image")
     refused("dog/nested", lambda p: p.mkdir(), "may hold images only")
     refused("emu", lambda p: p.mkdir(), "is empty. Every class needs an image")
-    refused("dog/deep.png", Image.new("I;16", (6, 4)).save, "mode I;16. Allowed: 8 bits")
+    refused("dog/float.tif", Image.new("F", (6, 4)).save, "mode F. Allowed: gray or colour")
     refused("dog/code.eps", Image.new("RGB", (6, 4)).save, "not a readable image")
 
     def cut(path):
@@ -402,5 +425,125 @@ def test_folder_limits_are_checked_from_headers(folder, monkeypatch):
 
 def test_folder_without_sub_folders_is_refused(tmp_path):
     Image.new("L", (4, 4)).save(tmp_path / "1.png")
-    with pytest.raises(InvalidRecords, match="has no sub-folders"):
+    with pytest.raises(InvalidRecords, match=r"no sub-folders and no table .* labels.csv"):
         Files(path=str(tmp_path)).load(CONTEXT)
+
+
+def test_all_odd_files_are_named_at_once(folder):
+    place, _ = folder
+    for i in range(30):
+        (place / f"dog/odd{i:02}.png").write_text("no picture")
+    with pytest.raises(InvalidRecords, match="30 files cannot be used") as error:
+        Files(path=str(place)).load(CONTEXT)
+    assert "odd00.png" in str(error.value) and "… and 10 more" in str(error.value)
+
+
+def test_deep_gray_goes_through_a_window(tmp_path):
+    values = np.array([[[100, 200], [300, 1100]], [[100, 600], [100, 100]]], dtype=np.uint16)
+    for i, image in enumerate(values):
+        (tmp_path / "all").mkdir(exist_ok=True)
+        Image.fromarray(image).save(tmp_path / "all" / f"{i}.png")
+    whole = Files(path=str(tmp_path)).load(CONTEXT).pool.data[..., 0]
+    np.testing.assert_array_equal(whole, np.rint((values - 100.0) / 1000 * 255))
+    narrow = Files(path=str(tmp_path), window=[200, 400]).load(CONTEXT).pool.data[..., 0]
+    np.testing.assert_array_equal(narrow[0], [[0, 0], [128, 255]])
+
+
+# ---------------------------------------------------------------- tables beside records
+
+
+def test_a_flat_folder_with_its_labels(tmp_path):
+    for name in ("a1.png", "a2.png", "b1.png"):
+        Image.new("L", (4, 4), ord(name[0])).save(tmp_path / name)
+    table = tmp_path / "labels.csv"
+    table.write_text("file;label;patient\nb1.png;ill;007\na1.png;well;7\na2.png;well;007\n")
+    dataset = Files(path=str(tmp_path))
+    content = dataset.load(CONTEXT)
+    assert content.classes == ("ill", "well")
+    np.testing.assert_array_equal(content.pool.labels, [1, 1, 0])
+    np.testing.assert_array_equal(content.pool.groups, [1, 0, 0])
+    first = dataset.fingerprint()
+    table.write_text(table.read_text().replace("a1.png;well;7", "a1.png;well;8"))
+    assert dataset.fingerprint() != first
+
+
+def test_patients_by_table_and_by_pattern_agree(folder, tmp_path):
+    place, _ = folder
+    table = tmp_path / "patients.csv"
+    table.write_text("File,Patient_ID,date\ncat/1.png,x,2020\ndog/1.bmp,x,2021\n2.png,y,\n")
+    content = Files(path=str(place), patients=str(table)).load(CONTEXT)
+    np.testing.assert_array_equal(content.pool.groups, [0, 1, 0])
+    content = Files(path=str(place), patient_from=r"/(?P<patient>\d)").load(CONTEXT)
+    np.testing.assert_array_equal(content.pool.groups, [0, 1, 0])
+    arrays = Path(saved(tmp_path, image_arrays(3)))
+    table.write_text("row,patient\n2,x\n0,y\n1,y\n")
+    content = Files(path=str(arrays), patients=str(table)).load(CONTEXT)
+    np.testing.assert_array_equal(content.pool.groups, [1, 1, 0])
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".parquet"])
+def test_a_table_of_features(tmp_path, suffix):
+    frame = pd.DataFrame(
+        {"x": [0.5, 1.5, 2.5], "label": [10, 9, 10], "y": [1, 2, 3], "patient": ["01", "1", "01"]}
+    )
+    path = tmp_path / f"table{suffix}"
+    frame.to_csv(path, index=False) if suffix == ".csv" else frame.to_parquet(path)
+    dataset = Files(path=str(path))
+    content = dataset.load(CONTEXT)
+    assert dataset.kind == "feature" and content.classes == ("9", "10")
+    np.testing.assert_array_equal(content.pool.data, [[0.5, 1], [1.5, 2], [2.5, 3]])
+    np.testing.assert_array_equal(content.pool.labels, [1, 0, 1])
+    np.testing.assert_array_equal(content.pool.groups, [0, 1, 0])
+
+
+BAD_TABLES = [
+    ("file,patient\ncat/1.png,x\ncat/2.png,y\ndog/9.png,z\n", "dog/9.png match no file of"),
+    ("file,patient\ncat/1.png,x\ncat/2.png,y\n", "has no line for dog/1.bmp of"),
+    ("file,patient\n1,x\ncat/2.png,y\n1,x\n", "1, 1 match more than one file"),
+    ("file,patient\ncat/1.png,x\ncat/1.png,x\ncat/2.png,y\n", "two lines for cat/1.png"),
+    ("file,patient\ncat/1.png,\ncat/2.png,y\ndog/1.bmp,y\n", "no patient for cat/1.png"),
+    ("patient,label\nx,y\n", "either a column `file` or a column `row`"),
+    ("file\ncat/1.png\n", "says nothing of its records"),
+    ("file,patient\ncat/1.png\n", "record 1 has 1 cells. Allowed: 2"),
+    ("file,file\n1,2\n", "distinct column names"),
+    ("", "distinct column names"),
+    ("row,patient\n0,x\n1,x\n7,x\n", "7 match no row"),
+]
+
+
+@pytest.mark.parametrize("text, message", BAD_TABLES)
+def test_tables_that_do_not_fit_are_refused(folder, tmp_path, text, message):
+    place, _ = folder
+    table = tmp_path / "patients.csv"
+    table.write_text(text)
+    with pytest.raises(InvalidRecords, match=message):
+        Files(path=str(place), patients=str(table)).fingerprint()
+
+
+@pytest.mark.parametrize(
+    "pattern, message",
+    [
+        ("(", "no regular expression"),
+        (r"\d+", "no group `patient`"),
+        ("(?P<patient>c)a", "dog/1.bmp"),
+    ],
+)
+def test_patterns_that_do_not_fit_are_refused(folder, pattern, message):
+    with pytest.raises(InvalidRecords, match=message):
+        Files(path=str(folder[0]), patient_from=pattern).load(CONTEXT)
+
+
+def test_tables_of_features_are_refused_when_they_cannot_be_used(tmp_path):
+    path = tmp_path / "table.csv"
+    for text, message in [
+        ("label,date\n1,2020\n", "no numeric columns"),
+        ("label,x\n1,0.5\n0,\n", "empty cells"),
+        ("label,x\n1,0.5\n,1\n", "'label' has empty cells, the first at row 1"),
+        ("label,x\n", "has no rows"),
+    ]:
+        path.write_text(text)
+        with pytest.raises(InvalidRecords, match=message):
+            Files(path=str(path)).load(CONTEXT)
+    path.write_text("label,x\n0,1\n1,2\n")
+    with pytest.raises(InvalidRecords, match=r"would take .* Allowed: 1e-09 GB"):
+        Files(path=str(path), max_gb=1e-9).load(CONTEXT)
