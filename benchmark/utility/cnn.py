@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import ClassVar, Literal
 
 import numpy as np
@@ -11,19 +10,18 @@ from benchmark.contracts import (
     Context,
     Field,
     NotApplicable,
-    Predictions,
     Records,
     Resources,
-    Utility,
     UtilityInfo,
 )
+from benchmark.utility.classification import Classification, Classifier
 
 __all__ = ["CNN"]
 
 SMALLEST, LARGEST = 8, 64
 
 
-class CNN(Utility):
+class CNN(Classification):
     """A network trained from scratch on released images, tested on real ones.
 
     "Train on synthetic, test on real" without any network that has seen other data. ``labels="hard"`` trains on the
@@ -79,15 +77,10 @@ class CNN(Utility):
         None, ge=1, description="epochs without progress on validation images before stopping"
     )
 
-    def evaluate(
-        self,
-        release: Records,
-        validation: Records,
-        test: Mapping[str, Records],
-        n_classes: int,
-        context: Context,
-    ) -> Mapping[str, Predictions]:
-        """Train on the release once; predict class probabilities under every condition.
+    def classifier(
+        self, release: Records, validation: Records, n_classes: int, context: Context
+    ) -> Classifier:
+        """Train on the release.
 
         Raises
         ------
@@ -128,12 +121,12 @@ class CNN(Utility):
                 validation=(validation.data, validation.labels) if self.patience else None,
                 progress=lambda share: context.progress(share, "training"),
             )
-            return {
-                condition: Predictions(
-                    probabilities=probabilities(network, records.data, device=context.device)
-                )
-                for condition, records in test.items()
-            }
+
+        def classify(records: Records) -> np.ndarray:
+            with single_thread():
+                return probabilities(network, records.data, device=context.device)
+
+        return classify
 
     def _targets(self, release: Records, n_classes: int) -> np.ndarray:
         """Classes, or probabilities ``(N, n_classes)``; a class that the release does not know of gets 0."""

@@ -1,39 +1,79 @@
-"""What the utilities share that compare a release with the members: who gets them, and means with intervals."""
+"""The frame of the utilities that compare a release with real records: figures, draws, means with intervals."""
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Mapping
-from typing import Any
 
 import numpy as np
 
-from benchmark.contracts import Context, Figures, LeakboardError, Records
+from benchmark.contracts import Context, Figures, LeakboardError, Records, Utility
 
-__all__ = ["Z", "cluster_mean", "members_of", "normal_limits", "quantile_limits", "under_clean"]
+__all__ = [
+    "Comparison",
+    "Figure",
+    "Z",
+    "at_most",
+    "cluster_mean",
+    "normal_limits",
+    "quantile_limits",
+]
+
+Figure = float | tuple[float, float, float, str]
+"""A value, or a value with the limits of its 95 % interval and how that was made."""
 
 Z = 1.959963984540054
 """Standard errors from the value to the limits of a 95 % interval."""
 
 
-def members_of(context: Context, utility: str) -> Records:
-    """The members that ``utility`` compares with.
+class Comparison(Utility):
+    """Figures that compare a release with clean real records; none under conditions that perturb those."""
 
-    Raises
-    ------
-    LeakboardError
-        Without ``context.members``.
+    def evaluate(
+        self,
+        release: Records,
+        validation: Records,
+        test: Mapping[str, Records],
+        n_classes: int,
+        context: Context,
+    ) -> Mapping[str, Figures]:
+        """Figures under ``"clean"``, none under other conditions."""
+        figures = self.compare(release, test["clean"], context)
+        return {name: Figures(values=figures if name == "clean" else {}) for name in test}
+
+    @abstractmethod
+    def compare(self, release: Records, test: Records, context: Context) -> Mapping[str, Figure]:
+        """Figures of ``release`` by name, with the clean records of ``test``, real ones, beside it."""
+
+    def members_of(self, context: Context) -> Records:
+        """The members to compare with.
+
+        Raises
+        ------
+        LeakboardError
+            Without ``context.members``.
+        """
+        if context.members is None:
+            raise LeakboardError(
+                f"{self.info.name} compares with the members. Got a context without them; the harness "
+                "gives them to utilities with `needs_members=True` in their info."
+            )
+        return context.members
+
+
+def at_most(n: int, most: int, rng: np.random.Generator) -> np.ndarray:
+    """Rows of ``most`` of ``n`` records, drawn without replacement, in their order; all rows where there are no more.
+
+    Examples
+    --------
+    >>> at_most(3, 5, np.random.default_rng(0))
+    array([0, 1, 2])
+    >>> len(set(at_most(9, 4, np.random.default_rng(0))))
+    4
     """
-    if context.members is None:
-        raise LeakboardError(
-            f"{utility} compares with the members. Got a context without them; the harness "
-            "gives them to utilities with `needs_members=True` in their info."
-        )
-    return context.members
-
-
-def under_clean(figures: Mapping[str, Any], test: Mapping[str, Records]) -> dict[str, Figures]:
-    """``figures`` for the clean condition; perturbed test records do not concern them: none for the others."""
-    return {name: Figures(values=figures if name == "clean" else {}) for name in test}
+    if n <= most:
+        return np.arange(n)
+    return np.sort(rng.choice(n, most, replace=False))
 
 
 def cluster_mean(values: np.ndarray, clusters: np.ndarray | None = None) -> tuple[float, float]:
@@ -55,7 +95,7 @@ def cluster_mean(values: np.ndarray, clusters: np.ndarray | None = None) -> tupl
 
 def normal_limits(
     value: float, error: float, method: str, *, least: float = -np.inf, most: float = np.inf
-) -> float | tuple[float, float, float, str]:
+) -> Figure:
     """A figure with its normal 95 % interval, cut to [least, most]; the value alone where the error is NaN."""
     if np.isnan(error):
         return value

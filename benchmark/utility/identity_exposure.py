@@ -3,21 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
 from benchmark.contracts import (
     Context,
     Field,
-    Figures,
     NotApplicable,
     Records,
-    Utility,
     UtilityInfo,
 )
 from benchmark.learning.repeats import duplicates
-from benchmark.utility.comparison import cluster_mean, members_of, normal_limits, under_clean
+from benchmark.utility.comparison import Comparison, Figure, cluster_mean, normal_limits
 
 if TYPE_CHECKING:
     from benchmark.statistics import Estimate
@@ -28,7 +26,7 @@ BEYOND = 0.05
 """Share of fresh people who count as recognised by definition."""
 
 
-class IdentityExposure(Utility):
+class IdentityExposure(Comparison):
     """The largest probability of any member's identity in a released picture, by a held-out network.
 
     The network learns to name the members' identities (patients, where there are any) from the members alone. Methods
@@ -62,15 +60,8 @@ class IdentityExposure(Utility):
     )
     width: int = Field(24, ge=1, description="channels of the network's first layer")
 
-    def evaluate(
-        self,
-        release: Records,
-        validation: Records,
-        test: Mapping[str, Records],
-        n_classes: int,
-        context: Context,
-    ) -> Mapping[str, Figures]:
-        """Figures under ``"clean"``, none under other conditions.
+    def compare(self, release: Records, test: Records, context: Context) -> Mapping[str, Figure]:
+        """The figures that the class names.
 
         Raises
         ------
@@ -81,7 +72,7 @@ class IdentityExposure(Utility):
         """
         from benchmark.learning.identity import fit_namer, log_probabilities, number_identities
 
-        members = members_of(context, "identity_exposure")
+        members = self.members_of(context)
         known = number_identities(members)
         if known.max() < 1:
             raise NotApplicable("identity_exposure tells identities apart. Got members of one.")
@@ -98,10 +89,10 @@ class IdentityExposure(Utility):
         )
         released, fresh = (
             np.exp(log_probabilities(namer, records.data, context.device).max(axis=1))
-            for records in (release, test["clean"])
+            for records in (release, test)
         )
         copies = duplicates(release.flat())
-        figures: dict[str, Any] = {
+        figures: dict[str, Figure] = {
             "identity_probability": normal_limits(
                 *cluster_mean(released, copies),
                 "normal, identical records as one",
@@ -109,18 +100,16 @@ class IdentityExposure(Utility):
                 most=1.0,
             ),
             "identity_probability_real": normal_limits(
-                *cluster_mean(fresh, test["clean"].groups),
+                *cluster_mean(fresh, test.groups),
                 "normal, by identity",
                 least=0.0,
                 most=1.0,
             ),
         }
-        found = recognised(
-            released[_first_of(copies)], fresh[_first_of(number_identities(test["clean"]))]
-        )
+        found = recognised(released[_first_of(copies)], fresh[_first_of(number_identities(test))])
         if found.resolved:
             figures["recognised"] = (found.value, found.low, found.high, found.method)
-        return under_clean(figures, test)
+        return figures
 
 
 def recognised(released: np.ndarray, fresh: np.ndarray) -> Estimate:

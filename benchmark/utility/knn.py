@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import ClassVar
 
 import numpy as np
 
-from benchmark.contracts import Context, Field, Predictions, Records, Utility, UtilityInfo
+from benchmark.contracts import Context, Field, Records, UtilityInfo
+from benchmark.utility.classification import Classification, Classifier
 
 __all__ = ["KNearestNeighbours", "vote"]
 
 
-class KNearestNeighbours(Utility):
+class KNearestNeighbours(Classification):
     """Classification of real records by a vote of the k nearest released ones.
 
     No training and no scaling: features as they are, pixels divided by 255, Euclidean distance. It sees local errors of
@@ -36,23 +36,19 @@ class KNearestNeighbours(Utility):
     )
     k: int = Field(10, ge=1, description="nearest released records that vote")
 
-    def evaluate(
-        self,
-        release: Records,
-        validation: Records,
-        test: Mapping[str, Records],
-        n_classes: int,
-        context: Context,
-    ) -> Mapping[str, Predictions]:
-        """Class probabilities of the test records under every condition."""
+    def classifier(
+        self, release: Records, validation: Records, n_classes: int, context: Context
+    ) -> Classifier:
+        """The vote of the released records nearest to each."""
         from benchmark.learning.neighbours import nearest
 
         gallery, k = release.flat(), min(self.k, len(release))
-        answers = {}
-        for condition, records in test.items():
+
+        def classify(records: Records) -> np.ndarray:
             _, rows = nearest(records.flat(), gallery, k, device=context.device)
-            answers[condition] = Predictions(probabilities=vote(release.labels[rows], n_classes))
-        return answers
+            return vote(release.labels[rows], n_classes)
+
+        return classify
 
 
 def vote(labels: np.ndarray, n_classes: int) -> np.ndarray:

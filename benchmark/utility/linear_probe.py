@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import TYPE_CHECKING, ClassVar
 
-from benchmark.contracts import Context, Field, Predictions, Records, Utility, UtilityInfo
+from benchmark.contracts import Context, Field, Records, UtilityInfo
+from benchmark.utility.classification import Classification, Classifier
 
 if TYPE_CHECKING:
     from benchmark.learning.linear_head import LinearHead
@@ -15,7 +15,7 @@ __all__ = ["LinearProbe"]
 _RATES = (1e-3, 1e-2)
 
 
-class LinearProbe(Utility):
+class LinearProbe(Classification):
     """Multinomial logistic regression trained on the release, tested on real records.
 
     "Train on synthetic, test on real" with the same head for every method: pixels are flattened,
@@ -68,22 +68,14 @@ class LinearProbe(Utility):
         description="standardised features are cut to ± this; by default not, as in the paper",
     )
 
-    def evaluate(
-        self,
-        release: Records,
-        validation: Records,
-        test: Mapping[str, Records],
-        n_classes: int,
-        context: Context,
-    ) -> Mapping[str, Predictions]:
-        """Train on the release once; predict class probabilities under every condition."""
+    def classifier(
+        self, release: Records, validation: Records, n_classes: int, context: Context
+    ) -> Classifier:
+        """Train on the release, at the rate with the lower validation loss."""
         rates = _RATES if self.lr is None else (self.lr,)
         heads = [self._fit(release, validation, n_classes, rate, context) for rate in rates]
         head = min(heads, key=lambda head: head.validation_loss)
-        return {
-            condition: Predictions(probabilities=head.probabilities(records.flat()))
-            for condition, records in test.items()
-        }
+        return lambda records: head.probabilities(records.flat())
 
     def _fit(
         self,

@@ -13,28 +13,26 @@ References
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
 
 from benchmark.contracts import (
     Context,
     Field,
-    Figures,
     Records,
-    Utility,
     UtilityInfo,
 )
 from benchmark.learning.repeats import duplicates
 from benchmark.utility.comparison import (
+    Comparison,
+    Figure,
     Z,
+    at_most,
     cluster_mean,
-    members_of,
     normal_limits,
     quantile_limits,
-    under_clean,
 )
-from benchmark.utility.sampling import at_most
 
 __all__ = ["ReleaseDistance", "mean_pairwise"]
 
@@ -47,7 +45,7 @@ features of Fashion-MNIST the floor holds for 4 % of the features; without it fr
 diverse as the members)."""
 
 
-class ReleaseDistance(Utility):
+class ReleaseDistance(Comparison):
     """Distance to the closest members, with fresh real records beside it, and diversity.
 
     Figures under the clean condition; perturbations of the test records do not concern them.
@@ -88,29 +86,22 @@ class ReleaseDistance(Utility):
         description="most records of a class that are compared in pairs, drawn at random",
     )
 
-    def evaluate(
-        self,
-        release: Records,
-        validation: Records,
-        test: Mapping[str, Records],
-        n_classes: int,
-        context: Context,
-    ) -> Mapping[str, Figures]:
-        """Figures under ``"clean"``, none under other conditions.
+    def compare(self, release: Records, test: Records, context: Context) -> Mapping[str, Figure]:
+        """The figures that the class names.
 
         Raises
         ------
         LeakboardError
             Without ``context.members``.
         """
-        members = members_of(context, "release_distance")
+        members = self.members_of(context)
         scale = _Scale(members.flat())
         real = scale(members.flat())
         released = scale(release.flat())
-        fresh = scale(test["clean"].flat())
-        figures = self._distances(released, fresh, real, test["clean"].groups, context)
+        fresh = scale(test.flat())
+        figures = self._distances(released, fresh, real, test.groups, context)
         figures |= self._diversity(released, release.labels, real, members, context)
-        return under_clean(figures, test)
+        return figures
 
     def _distances(
         self,
@@ -119,7 +110,7 @@ class ReleaseDistance(Utility):
         members: np.ndarray,
         identities: np.ndarray | None,
         context: Context,
-    ) -> dict[str, Any]:
+    ) -> dict[str, Figure]:
         from benchmark.learning.neighbours import nearest
 
         own, neighbours = nearest(released, members, device=context.device)
@@ -149,7 +140,7 @@ class ReleaseDistance(Utility):
         real: np.ndarray,
         members: Records,
         context: Context,
-    ) -> dict[str, Any]:
+    ) -> dict[str, Figure]:
         """Within-class spread relative to the members', over classes with two records on both sides."""
         rng = context.rng("pairs")
         sums = np.zeros(4)
@@ -207,7 +198,7 @@ def _perplexity(counts: np.ndarray) -> float:
     return float(np.exp(-(shares * np.log(shares)).sum()))
 
 
-def _ratio(name: str, top: tuple[float, float], bottom: tuple[float, float]) -> dict[str, Any]:
+def _ratio(name: str, top: tuple[float, float], bottom: tuple[float, float]) -> dict[str, Figure]:
     """The figure ``name``: the ratio of two means, each with its error. None where ``bottom`` is 0.
 
     The interval is normal on the scale of logarithms. The two are taken as independent: a release that

@@ -10,14 +10,11 @@ import numpy as np
 from benchmark.contracts import (
     Context,
     Field,
-    Figures,
     Records,
-    Utility,
     UtilityInfo,
 )
 from benchmark.learning.repeats import duplicates
-from benchmark.utility.comparison import cluster_mean, members_of, normal_limits, under_clean
-from benchmark.utility.sampling import at_most
+from benchmark.utility.comparison import Comparison, Figure, at_most, cluster_mean, normal_limits
 
 if TYPE_CHECKING:
     import torch
@@ -25,7 +22,7 @@ if TYPE_CHECKING:
 __all__ = ["VisualPrivacy", "superiority"]
 
 
-class VisualPrivacy(Utility):
+class VisualPrivacy(Comparison):
     """Likeness of each released image to the private image nearest to it, and the same for fresh real images.
 
     Likeness alone means nothing: two images of different patients may look alike. So each figure stands beside a
@@ -79,15 +76,8 @@ class VisualPrivacy(Utility):
         64, ge=32, le=1024, description="side of the network's input, in pixels; trained at 224"
     )
 
-    def evaluate(
-        self,
-        release: Records,
-        validation: Records,
-        test: Mapping[str, Records],
-        n_classes: int,
-        context: Context,
-    ) -> Mapping[str, Figures]:
-        """Figures under ``"clean"``, none under other conditions.
+    def compare(self, release: Records, test: Records, context: Context) -> Mapping[str, Figure]:
+        """The figures that the class names.
 
         Raises
         ------
@@ -96,15 +86,15 @@ class VisualPrivacy(Utility):
         Unavailable
             With ``features``, when the network's weights are not installed.
         """
-        members = members_of(context, "visual_privacy")
         from benchmark.learning.image_quality import n_scales
 
+        members = self.members_of(context)
         released, real = (
             records.take(at_most(len(records), self.images, context.rng(name)))
-            for name, records in (("released", release), ("real", test["clean"]))
+            for name, records in (("released", release), ("real", test))
         )
         ours, theirs = (self._likeness(r, members, context) for r in (released, real))
-        figures: dict[str, Any] = {}
+        figures: dict[str, Figure] = {}
         for name, values in ours.items():
             said = f"; {n_scales(real.data.shape[1:3])} scales" if name == "ms_ssim" else ""
             pictures = duplicates(released.data.reshape(len(released), -1))
@@ -114,7 +104,7 @@ class VisualPrivacy(Utility):
         if self.features:
             near, far = ours["feature_distance"], theirs["feature_distance"]
             figures["feature_excess"] = superiority(-near, -far)
-        return under_clean(figures, test)
+        return figures
 
     def _likeness(
         self, records: Records, members: Records, context: Context
@@ -159,9 +149,7 @@ def _stages(resolution: int, context: Context) -> Callable[[np.ndarray], Sequenc
     return answer
 
 
-def _with_interval(
-    values: np.ndarray, clusters: np.ndarray | None, said: str
-) -> float | tuple[float, float, float, str]:
+def _with_interval(values: np.ndarray, clusters: np.ndarray | None, said: str) -> Figure:
     method = f"normal, one identity or picture as one{said}"
     return normal_limits(*cluster_mean(values, clusters), method)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
 import scipy  # its modules load when first used
@@ -13,15 +13,12 @@ from pydantic import field_validator
 from benchmark.contracts import (
     Context,
     Field,
-    Figures,
     NotApplicable,
     Records,
-    Utility,
     UtilityInfo,
 )
 from benchmark.learning.repeats import duplicates
-from benchmark.utility.comparison import under_clean
-from benchmark.utility.sampling import at_most
+from benchmark.utility.comparison import Comparison, Figure, at_most
 
 __all__ = ["Fidelity"]
 
@@ -29,7 +26,7 @@ SHARES = frozenset({"precision", "recall", "coverage"})
 """Figures that are at most 1; only the kernel distance may be below 0."""
 
 
-class Fidelity(Utility):
+class Fidelity(Comparison):
     """Fidelity and diversity against real test records, which neither the method nor the release has seen.
 
     The release and the test records are compared as vectors (features as they are, pixels divided by 255), equally many
@@ -82,15 +79,8 @@ class Fidelity(Utility):
             raise ValueError("must be 0 (no intervals) or at least 2. Got 1.")
         return groups
 
-    def evaluate(
-        self,
-        release: Records,
-        validation: Records,
-        test: Mapping[str, Records],
-        n_classes: int,
-        context: Context,
-    ) -> Mapping[str, Figures]:
-        """Figures under ``"clean"``, none under other conditions.
+    def compare(self, release: Records, test: Records, context: Context) -> Mapping[str, Figure]:
+        """The figures that the class names.
 
         Raises
         ------
@@ -101,33 +91,32 @@ class Fidelity(Utility):
 
         from benchmark.utility.fidelity.metrics import jackknife
 
-        clean = test["clean"]
-        n = min(len(release), len(clean), self.records)
+        n = min(len(release), len(test), self.records)
         if n <= self.k:
             raise NotApplicable(
                 f"fidelity with k={self.k} needs more than {self.k} released and test records; "
-                f"got {len(release)} and {len(clean)}"
+                f"got {len(release)} and {len(test)}"
             )
         rows = at_most(len(release), n, context.rng("released"))
         released = release.flat()[rows]
-        rows = at_most(len(clean), n, context.rng("real"))
-        real, identities = clean.flat()[rows], None if clean.groups is None else clean.groups[rows]
+        rows = at_most(len(test), n, context.rng("real"))
+        real, identities = test.flat()[rows], None if test.groups is None else test.groups[rows]
 
         def figures(real: np.ndarray, released: np.ndarray) -> dict[str, float]:
             return self._figures(real, released, context.device)
 
         with threadpool_limits(1, user_api="blas"):  # the same bits on any number of threads
-            found: dict[str, Any] = figures(real, released)
+            found = figures(real, released)
             groups = self._groups(released, n, identities, context)
-            if groups is not None:
-                errors = jackknife(figures, real, released, groups)
-                method = f"jackknife over {self.groups} groups, Student"
-                half = float(scipy.stats.t.ppf(0.975, self.groups - 1))
-                found = {
-                    name: (value, *_limits(name, value, half * errors[name]), method)
-                    for name, value in found.items()
-                }
-        return under_clean(found, test)
+            if groups is None:
+                return found
+            errors = jackknife(figures, real, released, groups)
+        method = f"jackknife over {self.groups} groups, Student"
+        half = float(scipy.stats.t.ppf(0.975, self.groups - 1))
+        return {
+            name: (value, *_limits(name, value, half * errors[name]), method)
+            for name, value in found.items()
+        }
 
     def _figures(self, real: np.ndarray, released: np.ndarray, device: str) -> dict[str, float]:
         from benchmark.utility.fidelity.metrics import (
