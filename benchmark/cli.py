@@ -71,9 +71,16 @@ def run(
     rerun: Annotated[
         str | None, typer.Option(help="Run again: `failed` nodes, or `all` of them.")
     ] = None,
+    coins: Annotated[
+        str | None,
+        typer.Option(
+            metavar="FILE|reveal",
+            help="Toss the coins of a revealed run again; or reveal this run's at its end. [default: secret coins]",
+        ),
+    ] = None,
 ) -> None:
     """Run what a suite is missing, then write results and leaderboard."""
-    from benchmark.runs import execute_plan, open_run, write_results, write_site
+    from benchmark.runs import execute_plan, open_run, reveal_coins, write_results, write_site
     from benchmark.suite import load_suite
 
     _one_of("--device", device, ("auto", "cpu", "cuda"))
@@ -85,7 +92,8 @@ def run(
     if dry_run:
         _print_plan(loaded, _parse_only(only), root)
         return
-    opened = open_run(root, loaded, _parse_only(only))
+    given = Path(coins) if coins not in (None, "reveal") else None
+    opened = open_run(root, loaded, _parse_only(only), given)
     try:
         with _progress(opened.plan) as listener:
             records = execute_plan(opened, jobs=jobs, device=device, rerun=rerun, on_event=listener)
@@ -93,6 +101,8 @@ def run(
         errors.print("stopped. The same command goes on where this one ended.")
         raise SystemExit(130) from None
     listener.summary()
+    if coins == "reveal":
+        opened = reveal_coins(opened)
     with console.status("computing results and leaderboard"):
         results = write_results(opened, records)
         page = write_site(opened, records, results, root / "site")
@@ -102,6 +112,8 @@ def run(
     troubles = _troubles(opened, records)
     console.print(f"\nresults      {root / 'results.parquet'}")
     console.print(f"leaderboard  {page}")
+    if coins == "reveal":
+        console.print(f"coins        {root / 'coins.json'}")
     if troubles:
         raise SystemExit(1)
 
@@ -368,11 +380,11 @@ def plan(
 
 
 def _print_plan(loaded: Any, only: Mapping[str, Sequence[str]], root: Path) -> None:
-    from benchmark.runs import plan_suite
+    from benchmark.runs import commitment_of, plan_suite
     from benchmark.store import Store
     from benchmark.tables import plain_table
 
-    planned = plan_suite(loaded, only)
+    planned = plan_suite(loaded, only, commitment=commitment_of(root))
     finished = set(Store(root).read_all()) if (root / "records").is_dir() else set()
     table = plain_table("kind", "nodes", "to run")
     kinds = Counter(n.kind for n in planned.nodes.values())

@@ -2,7 +2,8 @@
 
 Each of ``m`` candidates is a member or not by a fair coin; where the dataset has identities, the coin is tossed for
 each identity, which is then the *unit* that figures count. Members and non-members are exchangeable, so that nothing
-but leakage tells them apart.
+but leakage tells them apart. Everything but the coins can be drawn again by anybody; the coins come from the run's
+secret (:mod:`benchmark.coins`).
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ __all__ = [
     "reconstruction_scores",
     "reveal_coins",
     "subset_rows",
+    "toss_coins",
     "unit_means",
 ]
 
@@ -78,6 +80,7 @@ def draw_game(
     n_official_test: int,
     rules: GameRules,
     rng: np.random.Generator,
+    secret_rng: np.random.Generator,
     official_groups: np.ndarray | None = None,
 ) -> Game:
     """Draw candidates, coins and the disjoint sets.
@@ -91,7 +94,9 @@ def draw_game(
     rules : GameRules
         Sizes in records; None shares what is left in proportion to :data:`SHARES`.
     rng : numpy.random.Generator
-        Source of the draw and of the coins.
+        Source of the draw, which anybody may repeat.
+    secret_rng : numpy.random.Generator
+        Source of the coins.
     official_groups : ndarray of shape (n_official_test,), int64, optional
         Identities of the official test split, of which whole ones are drawn too.
 
@@ -117,21 +122,33 @@ def draw_game(
     _, units = np.unique(identities, return_inverse=True)
     # Pseudonyms: numbering by order of identity would say something of the dataset's own order.
     units = rng.permutation(units.max() + 1)[units].astype(np.int64)
-    coins = (rng.random(units.max() + 1) < 0.5)[units]
-    if coins.all() or not coins.any():
-        raise GameError(
-            f"all {units.max() + 1} coins fell on one side. Ask for more candidates in the suite (datasets: game:)."
-        )
     return Game(
         candidates=candidates,
         units=units,
-        coins=coins,
+        coins=toss_coins(units, secret_rng),
         auxiliary=sets["auxiliary"],
         holdout=sets["holdout"],
         validation=sets["validation"],
         test=sets["test"],
         test_is_official=bool(n_official_test),
     )
+
+
+def toss_coins(units: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """A fair coin for each unit, as ``(m,) bool`` over the candidates.
+
+    Raises
+    ------
+    GameError
+        When all coins fall on one side.
+    """
+    n = int(units.max()) + 1
+    coins = np.asarray((rng.random(n) < 0.5)[units])
+    if coins.all() or not coins.any():
+        raise GameError(
+            f"all {n} coins fell on one side. Ask for more candidates in the suite (datasets: game:)."
+        )
+    return coins
 
 
 def _sizes(names: list[str], n_pool: int, rules: GameRules) -> dict[str, int]:

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from benchmark.coins import Secret, find_secret
 from benchmark.contracts import (
     Access,
     Attack,
@@ -46,7 +47,7 @@ from benchmark.game import (
     reveal_coins,
     subset_rows,
 )
-from benchmark.node import Node, Outcome
+from benchmark.node import Node, Outcome, digest
 from benchmark.registry import default_registry
 from benchmark.similarity import candidate_nearness, fidelity
 from benchmark.store import Store
@@ -183,16 +184,18 @@ def _game(node: Node, store: Store, context: Context) -> Outcome:
     values = _values(store, dataset)
     pool = store.arrays(dataset, "pool")
     official = store.arrays(dataset, "test").get("groups") if values["n_test"] else None
+    draw, secret = _draw_of(node), _secret_of(node, store)
     game = draw_game(
         pool.get("groups"),
         values["n_pool"],
         values["n_test"],
         GameRules(**node.spec["rules"]),
-        context.rng("game"),
+        Context(seed=_seed(draw)).rng("game"),
+        secret.rng("coins", draw),
         official,
     )
     public = ("candidates", "auxiliary", "validation", "test")
-    told = reveal_coins(game.units, game.coins, context.rng("gate"))
+    told = reveal_coins(game.units, game.coins, secret.rng("gate", draw))
     return Outcome(
         values={
             "n_candidates": len(game.candidates),
@@ -210,6 +213,24 @@ def _game(node: Node, store: Store, context: Context) -> Outcome:
             "gate": {"known_coins": told},
         },
     )
+
+
+def _draw_of(game: Node) -> str:
+    """Digest of all that a game's draw depends on but the secret: it seeds what anybody may repeat."""
+    public = {k: v for k, v in game.spec.items() if k != "coins"}
+    return digest([public, list(game.needs)])
+
+
+def _secret_of(game: Node, store: Store) -> Secret:
+    """The secret of the run, which the game's key has committed to."""
+    secret = find_secret(store.root)
+    if secret is None or secret.commitment != game.spec["coins"]:
+        what = "no secret" if secret is None else "another secret"
+        raise LeakboardError(
+            f"this game is planned for the coins {game.spec['coins'][:12]}…, but the run has {what}. "
+            "Run the suite again."
+        )
+    return secret
 
 
 # ---------------------------------------------------------------- fitting and releasing

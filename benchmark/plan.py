@@ -9,13 +9,14 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from benchmark.coins import UNSET
 from benchmark.contracts import Access, Kind, Plugin
 from benchmark.node import Node, canonical_json, digest
 from benchmark.resolve import NATIVE, Resolved, ResolvedDataset, ResolvedPlugin
 
 __all__ = ["SHADOW_CHUNK", "Cell", "Plan", "make_plan", "shadows_of", "wants_reference"]
 
-HARNESS_VERSION = "1"
+HARNESS_VERSION = "2"
 """Part of every key of a game: raised when the referee would draw or judge differently."""
 
 SHADOW_CHUNK = 16
@@ -73,9 +74,13 @@ class Plan:
         return reached
 
 
-def make_plan(resolved: Resolved) -> Plan:
-    """The graph of nodes and the cells that they fill. Pure."""
-    builder = _Builder(resolved)
+def make_plan(resolved: Resolved, commitment: str = UNSET) -> Plan:
+    """The graph of nodes and the cells that they fill. Pure.
+
+    ``commitment`` is that of the secret which the games' coins come from, and so part of the keys of the games and of
+    all that follows from them.
+    """
+    builder = _Builder(resolved, commitment)
     for dataset in resolved.datasets:
         builder.add_dataset(dataset)
     return Plan(
@@ -111,8 +116,9 @@ class _Place:
 class _Builder:
     """Collects nodes (each once) and cells."""
 
-    def __init__(self, resolved: Resolved) -> None:
+    def __init__(self, resolved: Resolved, commitment: str) -> None:
         self.resolved = resolved
+        self.commitment = commitment
         self.nodes: dict[str, Node] = {}
         self.cells: list[Cell] = []
         self.datasets: dict[str, str] = {}
@@ -195,7 +201,12 @@ class _Builder:
 
     def _game(self, dataset: ResolvedDataset, images: str, seed: int) -> str:
         rules = dataset.rules.model_dump()
-        spec = {"rules": rules, "seed": seed, "version": HARNESS_VERSION}
+        spec = {
+            "rules": rules,
+            "seed": seed,
+            "version": HARNESS_VERSION,
+            "coins": self.commitment,
+        }
         return self.node("game", f"{dataset.label}, seed {seed}", spec, (images,))
 
     def _add_place(self, place: _Place) -> None:

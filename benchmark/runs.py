@@ -2,7 +2,8 @@
 
 A run folder::
 
-    run.json            the suite, the versions and the machine
+    run.json            the suite, the versions, the machine and the commitment to the coins
+    private/coins.json  the secret that the coins come from; coins.json the same, once revealed
     records/ artifacts/ one record and the artifacts of every node (see :mod:`benchmark.store`)
     results.parquet     the tidy table of all figures
     curves.parquet      the ROC points
@@ -18,11 +19,12 @@ import json
 import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from benchmark.coins import UNSET, Secret, draw_secret, find_secret, keep_secret, read_secret
 from benchmark.contracts import Access, LeakboardError
 from benchmark.engines import Event
 from benchmark.environment import environment, environments
@@ -38,10 +40,12 @@ from benchmark.suite import Suite
 
 __all__ = [
     "RunError",
+    "commitment_of",
     "execute_plan",
     "load_run",
     "open_run",
     "plan_suite",
+    "reveal_coins",
     "run_claims",
     "run_statuses",
     "write_results",
@@ -62,24 +66,77 @@ class OpenRun:
     plan: Plan
     store: Store
     only: Mapping[str, Sequence[str]]
+    coins: Coins
+
+
+@dataclass(frozen=True, kw_only=True)
+class Coins:
+    """What a run says of the secret that its coins come from.
+
+    ``given`` tells that it came from a file, so that somebody may have known it before the run; ``secret`` is empty
+    until it is revealed.
+    """
+
+    commitment: str = UNSET
+    given: bool = False
+    secret: str = ""
 
 
 def plan_suite(
-    suite: Suite, only: Mapping[str, Sequence[str]] | None = None, registry: Registry | None = None
+    suite: Suite,
+    only: Mapping[str, Sequence[str]] | None = None,
+    registry: Registry | None = None,
+    commitment: str = UNSET,
 ) -> Plan:
-    """The plan of a suite, with the plugins that are installed here."""
-    return make_plan(resolve(suite, registry or default_registry(), only))
+    """The plan of a suite, with the plugins that are installed here; of no run, unless a commitment is given."""
+    return make_plan(resolve(suite, registry or default_registry(), only), commitment)
 
 
-def open_run(root: Path, suite: Suite, only: Mapping[str, Sequence[str]] | None = None) -> OpenRun:
+def open_run(
+    root: Path,
+    suite: Suite,
+    only: Mapping[str, Sequence[str]] | None = None,
+    coins: Path | None = None,
+) -> OpenRun:
     """Plan a suite and take a folder for it, new or holding an earlier run of the same suite.
+
+    Parameters
+    ----------
+    root : Path
+        The folder. A new one gets a secret of its own, from which its coins come; an earlier run keeps its secret.
+    suite, only
+        As in :func:`plan_suite`.
+    coins : Path, optional
+        A file of coins that an earlier run has revealed: its coins are tossed again.
 
     Raises
     ------
     RunError
-        When the folder holds another suite's run, or something that is no run.
+        When the folder holds another suite's run, other coins, or something that is no run.
+    StoreLocked
+        When another run works in it.
     """
-    plan = plan_suite(suite, only)
+    about = _check_folder(root, suite)
+    secret, known = _choose_secret(root, None if coins is None else read_secret(coins), about)
+    plan = plan_suite(suite, only, commitment=secret.commitment)
+    store = Store(root)
+    with store.lock():
+        if find_secret(root) is None:
+            keep_secret(root, secret)
+        run = OpenRun(
+            root=root,
+            suite=suite,
+            plan=plan,
+            store=store,
+            only=only or {},
+            coins=Coins(commitment=secret.commitment, given=known, secret=_revealed(root)),
+        )
+        _write_about(run)
+    return run
+
+
+def _check_folder(root: Path, suite: Suite) -> dict[str, Any] | None:
+    """What the folder says of its run, None where it is new."""
     about = _read_about(root)
     if about is not None and about["suite"]["name"] != suite.name:
         raise RunError(
@@ -92,20 +149,90 @@ def open_run(root: Path, suite: Suite, only: Mapping[str, Sequence[str]] | None 
         )
     if root.exists() and not root.is_dir():
         raise RunError(f"{root} is a file. Give a folder with `--out DIR`.")
-    root.mkdir(parents=True, exist_ok=True)
+    return about
+
+
+def _choose_secret(
+    root: Path, given: Secret | None, about: Mapping[str, Any] | None
+) -> tuple[Secret, bool]:
+    """The folder's secret, or a new one for a folder that has none; and whether it came from a file."""
+    kept = find_secret(root)
+    if kept is None:
+        return given or draw_secret(), given is not None
+    if given is not None and given != kept:
+        raise RunError(
+            f"{root} holds a run with other coins ({kept.commitment[:12]}…, not {given.commitment[:12]}…). "
+            "Leave `--coins` out to go on with them, or give another folder with `--out DIR`."
+        )
+    said = (about or {}).get("coins", {})
+    return kept, given is not None or bool(said.get("given", False))
+
+
+def commitment_of(root: Path) -> str:
+    """The commitment of the run in ``root``, if there is one; else :data:`benchmark.coins.UNSET`."""
+    secret = find_secret(root)
+    return UNSET if secret is None else secret.commitment
+
+
+def _revealed(root: Path) -> str:
+    """The revealed secret of a run in hexadecimal digits; empty where it is not revealed."""
+    path = root / "coins.json"
+    return read_secret(path).value.hex() if path.exists() else ""
+
+
+def reveal_coins(run: OpenRun) -> OpenRun:
+    """Write the run's secret into ``coins.json``, once all has run that can: whoever has it can repeat the run.
+
+    Returns
+    -------
+    OpenRun
+        The run, which now says its secret.
+
+    Raises
+    ------
+    RunError
+        When nodes are missing, whose plugins could still make use of it.
+    """
+    left = len(_runnable(run, run_records(run)))
+    secret = find_secret(run.root)
+    if left or secret is None:
+        why = f"{left} nodes have not run yet" if left else "it has no secret"
+        raise RunError(
+            f"the coins of {run.root} cannot be revealed: {why}. Run it to its end first."
+        )
+    write_atomically(run.root / "coins.json", secret.text())
+    return replace(run, coins=replace(run.coins, secret=secret.value.hex()))
+
+
+def _runnable(run: OpenRun, records: Mapping[str, Record]) -> list[str]:
+    """Keys of the nodes without a record whose needs have not failed."""
+    blocked: set[str] = set()
+    left = []
+    for key, node in run.plan.nodes.items():
+        if key in records:
+            if records[key].status != "ok":
+                blocked.add(key)
+        elif blocked.intersection(node.needs):
+            blocked.add(key)
+        else:
+            left.append(key)
+    return left
+
+
+def _write_about(run: OpenRun) -> None:
     write_atomically(
-        root / "run.json",
+        run.root / "run.json",
         json.dumps(
             {
-                "suite": suite.model_dump(mode="json", exclude_defaults=True),
-                "only": {k: list(v) for k, v in (only or {}).items()},
+                "suite": run.suite.model_dump(mode="json", exclude_defaults=True),
+                "only": {k: list(v) for k, v in run.only.items()},
+                "coins": {"commitment": run.coins.commitment, "given": run.coins.given},
                 "environment": environment(),
                 "opened_at": now(),
             },
             indent=1,
         ),
     )
-    return OpenRun(root=root, suite=suite, plan=plan, store=Store(root), only=only or {})
 
 
 def load_run(root: Path) -> OpenRun:
@@ -123,8 +250,14 @@ def load_run(root: Path) -> OpenRun:
         )
     suite = Suite(**about["suite"])
     only = about.get("only") or {}
+    coins = Coins(**about.get("coins", {}), secret=_revealed(root))
     return OpenRun(
-        root=root, suite=suite, plan=plan_suite(suite, only), store=Store(root), only=only
+        root=root,
+        suite=suite,
+        plan=plan_suite(suite, only, commitment=coins.commitment),
+        store=Store(root),
+        only=only,
+        coins=coins,
     )
 
 
@@ -280,6 +413,7 @@ def board_info(run: OpenRun, records: Mapping[str, Record], results: Results) ->
         "pairs": pairs_summary(results.pairs, public),
         "pictures": picture_sheets(run.store, run.plan.cells, public),
         "claims": claims_summary(run_claims(run, results)),
+        "coins": asdict(run.coins),
         "environment": environments(records.values()),
         "command": command(run),
         "rerun": f"{command(run)} --rerun failed",
@@ -380,11 +514,13 @@ def protocol(suite: Suite) -> list[dict[str, str]]:
     return [
         {
             "title": "The game",
-            "text": "From each dataset the referee draws candidates and tosses a fair, seeded coin for each "
+            "text": "From each dataset the referee draws candidates and tosses a fair coin for each "
             "(for each identity, where there are any): heads is a member, which the method sees; tails is a "
             "non-member of the same distribution, which it never sees. Auxiliary, holdout, validation and test "
             "records are disjoint from the candidates. Attacks get the candidates without the coins and what "
-            "their access level grants; only the referee knows the coins and computes figures.",
+            "their access level grants; only the referee knows the coins and computes figures. The coins "
+            "come from 32 secret bytes, drawn for this run; their SHA-256 is part of every key from the start, and "
+            "they are revealed, if at all, after everything has run.",
         },
         {
             "title": "Units",

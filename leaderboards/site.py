@@ -54,6 +54,8 @@ def build_site(
           public, top: list of {released, row, member, distance, seed}}: the copies that are nearest to a candidate;
         - pictures: list of {dataset, features, method, method_params, attack, attack_params, seed, classes, pictures,
           n_pictures, uri}: what attacks on public images grew or recovered, a PNG as a data URI;
+        - coins: {commitment, given (whether somebody may have known them before the run), secret (empty until it is
+          revealed)};
         - environment: dict; rerun: the command that runs failed cells again; generated_at; duration_s.
     out : Path
         The folder; made if need be. Other files in it are left alone.
@@ -89,6 +91,7 @@ def _json(board: Board, info: dict[str, Any]) -> str:
         "verdicts": VERDICTS,
         "rows": tables[board.levels[-1]],
         "by_access": tables,
+        "coins": info.get("coins"),
         "controls": info.get("controls", []),
         "exposed": info.get("exposed", []),
         "pairs": info.get("pairs", []),

@@ -5,6 +5,7 @@ from importlib.metadata import EntryPoint
 
 import numpy as np
 import pytest
+from playing import SECRET, play
 
 from benchmark.contracts import (
     Access,
@@ -19,9 +20,7 @@ from benchmark.contracts import (
     Release,
     Scores,
 )
-from benchmark.engines.worker import Usage, perform
 from benchmark.judge.results import collect
-from benchmark.nodes import execute
 from benchmark.plan import make_plan
 from benchmark.registry import Registry, default_registry
 from benchmark.resolve import resolve
@@ -199,7 +198,7 @@ def registry(monkeypatch):
 
 
 def plan_of(registry, **changes):
-    return make_plan(resolve(Suite(**{**SUITE, **changes}), registry))
+    return make_plan(resolve(Suite(**{**SUITE, **changes}), registry), SECRET.commitment)
 
 
 def node_of(plan, label):
@@ -209,12 +208,7 @@ def node_of(plan, label):
 
 def run(plan, root):
     store = Store(root)
-    for node in plan.nodes.values():
-        scratch = root / "scratch" / node.key
-        scratch.mkdir(parents=True)
-        given = {"device": "cpu", "scratch": scratch, "progress": lambda *a: None}
-        record = perform(node, store, execute, given, environment={}, usage=lambda: Usage(0.0, 0.0))
-        assert record.status == "ok", record.reason + record.traceback
+    play(plan.nodes.values(), store)
     return store
 
 

@@ -26,33 +26,37 @@ def rng(seed=0):
     return np.random.default_rng(seed)
 
 
+def coins(seed=0):
+    return np.random.default_rng([seed, 1])
+
+
 def patients(n=300, visits=3):
     return np.repeat(np.arange(n) * 7 + 5, visits)
 
 
 def test_sets_are_disjoint_and_of_the_size_asked_for():
     rules = GameRules(candidates=400, auxiliary=200, holdout=230, validation=50, test=100)
-    game = draw_game(None, 1000, 0, rules, rng())
+    game = draw_game(None, 1000, 0, rules, rng(), coins())
     rows = np.concatenate([getattr(game, s) for s in SETS])
     assert len(np.unique(rows)) == len(rows) == 980
     assert [len(getattr(game, s)) for s in SETS] == [400, 200, 230, 50, 100]
 
 
 def test_default_sizes_leave_enough_holdout_for_the_members():
-    game = draw_game(None, 1797, 0, GameRules(), rng())
+    game = draw_game(None, 1797, 0, GameRules(), rng(), coins())
     rows = np.concatenate([getattr(game, s) for s in SETS])
     assert len(np.unique(rows)) == len(rows) <= 1797
     assert len(game.holdout) > game.coins.sum()
 
 
 def test_sizes_left_out_share_what_is_left():
-    game = draw_game(None, 1000, 0, GameRules(candidates=100), rng())
+    game = draw_game(None, 1000, 0, GameRules(candidates=100), rng(), coins())
     assert len(game.candidates) == 100
     assert 890 <= sum(len(getattr(game, s)) for s in SETS[1:]) <= 900
 
 
 def test_an_official_test_split_is_used_and_the_pool_is_not():
-    game = draw_game(None, 500, 80, GameRules(test=50), rng())
+    game = draw_game(None, 500, 80, GameRules(test=50), rng(), coins())
     assert game.test_is_official
     assert len(game.test) == 50
     assert game.test.max() < 80
@@ -60,7 +64,7 @@ def test_an_official_test_split_is_used_and_the_pool_is_not():
 
 def test_identities_are_never_split_and_share_a_coin():
     groups = patients()
-    game = draw_game(groups, len(groups), 0, GameRules(), rng())
+    game = draw_game(groups, len(groups), 0, GameRules(), rng(), coins())
     owners = [set(groups[getattr(game, s)]) for s in SETS]
     for i, one in enumerate(owners):
         for other in owners[i + 1 :]:
@@ -75,7 +79,7 @@ def test_identities_are_never_split_and_share_a_coin():
 def test_coins_are_fair_and_independent_of_order_and_identity():
     heads, by_position, by_unit = [], [], []
     for seed in range(400):
-        game = draw_game(patients(60, 2), 120, 0, GameRules(candidates=80), rng(seed))
+        game = draw_game(patients(60, 2), 120, 0, GameRules(candidates=80), rng(seed), coins(seed))
         unit_coins = game.coins[probes(game.units)]
         heads.append(unit_coins.sum())
         by_position.append(
@@ -91,19 +95,28 @@ def test_coins_are_fair_and_independent_of_order_and_identity():
 
 
 def test_the_same_seed_deals_the_same_game_and_another_does_not():
-    games = [draw_game(None, 500, 0, GameRules(), rng(s)) for s in (1, 1, 2)]
+    games = [draw_game(None, 500, 0, GameRules(), rng(s), coins(s)) for s in (1, 1, 2)]
     assert np.array_equal(games[0].candidates, games[1].candidates)
     assert np.array_equal(games[0].coins, games[1].coins)
     assert not np.array_equal(games[0].candidates, games[2].candidates)
+
+
+def test_coins_come_from_the_secret_alone_and_nothing_else_does():
+    one, other = (draw_game(patients(), 900, 0, GameRules(), rng(), coins(s)) for s in (0, 1))
+    for name in (*SETS, "units"):
+        np.testing.assert_array_equal(getattr(one, name), getattr(other, name))
+    units = probes(one.units)
+    agree = (one.coins[units] == other.coins[units]).mean()
+    assert abs(agree - 0.5) < 4 * 0.5 / np.sqrt(len(units))
 
 
 def test_a_pool_too_small_is_refused_with_the_sizes():
     with pytest.raises(
         GameError, match=r"400 candidates \+ 200 auxiliary = 600 records, but the pool has 500"
     ):
-        draw_game(None, 500, 0, GameRules(candidates=400, auxiliary=200), rng())
+        draw_game(None, 500, 0, GameRules(candidates=400, auxiliary=200), rng(), coins())
     with pytest.raises(GameError, match="no record left for"):
-        draw_game(None, 100, 0, GameRules(candidates=100), rng())
+        draw_game(None, 100, 0, GameRules(candidates=100), rng(), coins())
     with pytest.raises(GameError, match="the subset asks for 20 records, but the dataset has 10"):
         subset_rows(None, 10, 20, rng())
 
@@ -111,7 +124,7 @@ def test_a_pool_too_small_is_refused_with_the_sizes():
 def test_coins_that_all_fall_on_one_side_are_refused():
     one_patient = np.zeros(40, dtype=np.int64)
     with pytest.raises(GameError, match=r"(fell on one side|no record left)"):
-        draw_game(one_patient, 40, 0, GameRules(candidates=20), rng())
+        draw_game(one_patient, 40, 0, GameRules(candidates=20), rng(), coins())
 
 
 def test_subsets_keep_identities_whole():

@@ -6,12 +6,12 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from playing import SECRET, play
 
 from benchmark.contracts import Access
-from benchmark.engines.worker import Usage, perform
 from benchmark.judge.claims import judge_claim
 from benchmark.judge.results import collect
-from benchmark.nodes import execute, load_records
+from benchmark.nodes import load_records
 from benchmark.plan import make_plan
 from benchmark.registry import default_registry
 from benchmark.resolve import resolve
@@ -143,16 +143,9 @@ def run(tmp_path_factory):
             "publish": [NOISE],
         }
     )
-    plan, store = make_plan(resolve(suite, default_registry())), Store(folder)
-    records = {}
-    for key, node in plan.nodes.items():
-        scratch = folder / "scratch" / key
-        scratch.mkdir(parents=True)
-        given = {"device": "cpu", "scratch": scratch, "progress": lambda *a: None}
-        records[key] = perform(
-            node, store, execute, given, environment={}, usage=lambda: Usage(0.0, 0.0)
-        )
-        assert records[key].status == "ok", records[key].reason + records[key].traceback
+    plan = make_plan(resolve(suite, default_registry()), SECRET.commitment)
+    store = Store(folder)
+    records = play(plan.nodes.values(), store)
     return plan, store, records, collect(plan, store, records)
 
 

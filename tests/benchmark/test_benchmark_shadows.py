@@ -2,12 +2,11 @@
 
 import numpy as np
 import pytest
+from playing import SECRET, play
 from sklearn.metrics import roc_auc_score
 
 from benchmark.contracts import Context
-from benchmark.engines.worker import Usage, perform
 from benchmark.game import draw_shadow_pair
-from benchmark.nodes import execute
 from benchmark.plan import SHADOW_CHUNK, make_plan
 from benchmark.registry import default_registry
 from benchmark.resolve import resolve
@@ -30,7 +29,7 @@ SUITE = {
 
 
 def plan_of(**changes):
-    return make_plan(resolve(Suite(**{**SUITE, **changes}), default_registry()))
+    return make_plan(resolve(Suite(**{**SUITE, **changes}), default_registry()), SECRET.commitment)
 
 
 def nodes_of(plan, kind, label=""):
@@ -137,21 +136,10 @@ def run(plan, root, keep=lambda node: True):
     """Execute a plan's nodes here; what each of them read, by key."""
     store, reads = Watched(root), {}
     for node in plan.nodes.values():
-        if not keep(node):
-            continue
-        store.reads = []
-        scratch = root / "scratch" / node.key
-        scratch.mkdir(parents=True)
-        record = perform(
-            node,
-            store,
-            execute,
-            {"device": "cpu", "scratch": scratch, "progress": lambda *a: None},
-            environment={},
-            usage=lambda: Usage(0.0, 0.0),
-        )
-        assert record.status == "ok", record.reason + record.traceback
-        reads[node.key] = store.reads
+        if keep(node):
+            store.reads = []
+            play([node], store)
+            reads[node.key] = store.reads
     return store, reads
 
 

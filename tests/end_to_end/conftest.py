@@ -7,6 +7,9 @@ from pathlib import Path
 
 import pytest
 
+COINS = Path(__file__).parents[1] / "coins.json"
+"""The coins of every run that the tests make: what they find does not depend on chance."""
+
 SUITE = """\
 name: small
 description: Digits with few candidates; for tests.
@@ -25,7 +28,12 @@ perturbations: [{name: gaussian_noise, severities: [2]}]
 
 
 def leakboard(*arguments, check=None, **more):
-    """Run the command line as a user does; asserts the exit status where ``check`` gives one."""
+    """Run the command line as a user does; asserts the exit status where ``check`` gives one.
+
+    A run gets the tests' coins unless it says which.
+    """
+    if arguments[0] == "run" and "--coins" not in arguments:
+        arguments += ("--coins", COINS)
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(more.pop("path", []))}
     done = subprocess.run(
         [sys.executable, "-m", "benchmark", *map(str, arguments)],

@@ -13,6 +13,8 @@ import pandas as pd
 import pytest
 import yaml
 
+COINS = Path(__file__).parents[1] / "coins.json"
+
 BREAKING = """\
 import ctypes
 import time
@@ -115,8 +117,9 @@ def artifacts(run: Path) -> dict[str, bytes]:
 
 
 def start(suite, out):
+    arguments = ("run", "--suite", suite, "--out", out, "--coins", COINS)
     return subprocess.Popen(
-        [sys.executable, "-m", "benchmark", "run", "--suite", str(suite), "--out", str(out)],
+        [sys.executable, "-m", "benchmark", *map(str, arguments)],
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
         start_new_session=True,

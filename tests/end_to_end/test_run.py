@@ -375,3 +375,36 @@ def test_check_runs_the_conformance_checks(cli):
     assert "must be a JSON object" in refused(
         cli, "check", "methods", "k_same", "--params", "{k: 3}"
     )
+
+
+def test_a_revealed_run_is_repeated_bit_for_bit_and_others_are_not(cli, small_suite, tmp_path):
+    more = [
+        "--suite",
+        small_suite,
+        "--seeds",
+        1,
+        "--only",
+        "method=noise",
+        "--only",
+        "attack=linkage",
+    ]
+    one, again, fresh = (tmp_path / name for name in ("one", "again", "fresh"))
+    done = cli("run", *more, "--out", one, "--coins", "reveal", check=0)
+    revealed = json.loads((one / "coins.json").read_text())
+    assert str(one / "coins.json") in done.stdout
+    cli("run", *more, "--out", again, "--coins", one / "coins.json", check=0)
+    cli("run", *more, "--out", fresh, "--coins", "reveal", check=0)
+    records = [sorted(p.name for p in (r / "records").iterdir()) for r in (one, again, fresh)]
+    assert records[0] == records[1] != records[2]
+    for path in sorted((one / "artifacts").rglob("*.*")):
+        assert path.read_bytes() == (again / path.relative_to(one)).read_bytes()
+    boards = [json.loads((r / "site" / "leaderboard.json").read_text()) for r in (one, again)]
+    assert boards[0]["coins"] == {
+        "commitment": revealed["commitment"],
+        "given": False,
+        "secret": revealed["secret"],
+    }
+    assert boards[1]["coins"] == {"commitment": revealed["commitment"], "given": True, "secret": ""}
+    page = (again / "site" / "index.html").read_text()
+    assert revealed["commitment"] in page and "whoever had the file knew the coins" in page
+    assert revealed["secret"] not in page
