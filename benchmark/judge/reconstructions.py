@@ -45,7 +45,7 @@ def nearest_on_each_side(
     Parameters
     ----------
     nearness : mapping
-        As :func:`candidate_nearness` gives it.
+        As :func:`benchmark.similarity.candidate_nearness` gives it.
     coins : ndarray of shape (m,), bool
         True for members.
 

@@ -7,7 +7,7 @@ from typing import Annotated, ClassVar
 import numpy as np
 
 from benchmark.contracts import Field, Perturbation, PerturbationInfo, Records
-from benchmark.perturbations.severities import at_severity
+from benchmark.perturbations.severities import at_severity, for_each_severity
 
 __all__ = ["FeatureDropout", "FeatureShift"]
 
@@ -25,12 +25,8 @@ class FeatureDropout(Perturbation):
         kind="feature",
         severities=5,
     )
-    rates: tuple[Annotated[float, Field(ge=0, le=1)], ...] = Field(
-        (0.1, 0.2, 0.3, 0.4, 0.5),
-        strict=False,  # a list in a suite file is as good as a tuple
-        min_length=5,
-        max_length=5,
-        description="p of each severity",
+    rates: tuple[Annotated[float, Field(ge=0, le=1)], ...] = for_each_severity(
+        (0.1, 0.2, 0.3, 0.4, 0.5), "p of each severity"
     )
 
     def apply(
@@ -62,12 +58,8 @@ class FeatureShift(Perturbation):
         kind="feature",
         severities=5,
     )
-    deltas: tuple[Annotated[float, Field(ge=0)], ...] = Field(
-        (0.1, 0.25, 0.5, 0.75, 1.0),
-        strict=False,  # a list in a suite file is as good as a tuple
-        min_length=5,
-        max_length=5,
-        description="δ of each severity, in standard deviations of the feature",
+    deltas: tuple[Annotated[float, Field(ge=0)], ...] = for_each_severity(
+        (0.1, 0.25, 0.5, 0.75, 1.0), "δ of each severity, in standard deviations of the feature"
     )
 
     def apply(

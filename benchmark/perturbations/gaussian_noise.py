@@ -7,7 +7,7 @@ from typing import Annotated, ClassVar
 import numpy as np
 
 from benchmark.contracts import Field, Perturbation, PerturbationInfo, Records
-from benchmark.perturbations.severities import at_severity
+from benchmark.perturbations.severities import at_severity, for_each_severity
 
 __all__ = ["GaussianNoise"]
 
@@ -22,12 +22,8 @@ class GaussianNoise(Perturbation):
         kind="feature",
         severities=5,
     )
-    sigmas: tuple[Annotated[float, Field(ge=0)], ...] = Field(
-        (0.25, 0.5, 1.0, 1.5, 2.0),
-        strict=False,  # a list in a suite file is as good as a tuple
-        min_length=5,
-        max_length=5,
-        description="σ of each severity, in standard deviations of the feature",
+    sigmas: tuple[Annotated[float, Field(ge=0)], ...] = for_each_severity(
+        (0.25, 0.5, 1.0, 1.5, 2.0), "σ of each severity, in standard deviations of the feature"
     )
 
     def apply(

@@ -4,7 +4,8 @@ Medical kinds follow MedMNIST-C; where its paper gives the ends of a range, the 
 ImageNet-C where its definition is ours; its brightness, contrast, gamma, saturation and zoom are in the units of this
 package. What is placed in the picture (bubbles, corners, characters) has one table of our own for every kind.
 
-A strength is what the function of that family takes (see :mod:`benchmark.perturbations.families`). Radii, kernels and
+A strength is what the function of that family takes (see :mod:`~benchmark.perturbations.tone`,
+:mod:`~benchmark.perturbations.resolution` and :mod:`~benchmark.perturbations.overlays`). Radii, kernels and
 deviations are in pixels of a picture of 224 pixels a side, and are scaled to the side of the picture at hand.
 
 References
@@ -17,7 +18,9 @@ arXiv:1903.12261.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal, TypeVar, get_args
+from typing import Any, Literal, TypeVar, get_args
+
+from benchmark.contracts import Field
 
 __all__ = [
     "FAMILIES",
@@ -28,6 +31,7 @@ __all__ = [
     "Modality",
     "Strength",
     "at_severity",
+    "for_each_severity",
 ]
 
 REFERENCE_SIDE = 224
@@ -243,6 +247,11 @@ SEVERITIES: dict[Modality, dict[Family, Table]] = {
 
 
 T = TypeVar("T")
+
+
+def for_each_severity(values: tuple[float, float, float, float, float], description: str) -> Any:
+    """A plugin's field of five numbers, ``values`` by default; a list in a suite file is as good as a tuple."""
+    return Field(values, strict=False, min_length=5, max_length=5, description=description)
 
 
 def at_severity(values: Sequence[T], severity: int, name: str) -> T:

@@ -25,7 +25,7 @@ __all__ = ["KSALSA"]
 class KSALSA(Averages):
     """k-SALSA: mean codes, moved until their pictures look like their sources.
 
-    As :class:`LatentKSame`; each mean code is then optimised for 100 steps of Adam so that its picture has its sources'
+    As ``latent_k_same``; each mean code is then optimised for 100 steps of Adam so that its picture has its sources'
     content (features of a class classifier trained on the members) and local style (Gram matrices of crops, each
     source crop against the most similar crop of the picture). Every released record still stands for at least k
     identities alike, so the claim is that of k-Same.

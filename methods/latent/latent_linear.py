@@ -33,7 +33,7 @@ class LatentLinear(LatentMethod):
 
     Paths join two ends of the same class; each of ``points`` codes on a path becomes a labelled picture. A class gets
     as many paths as give it about ``release_size`` times its members. ``ends`` says what they join: ``raw`` draws of
-    the GAN; ``k_same`` centroids of :class:`LatentKSame`, or ``k_salsa`` points of :class:`KSALSA`, paired at random;
+    the GAN; ``k_same`` centroids of ``latent_k_same``, or ``k_salsa`` points of ``k_salsa``, paired at random;
     a class with a single centroid releases that. ``through`` is no way to release but a test of the walk: each path
     leads half-way through the projection of a member, from a raw code to its mirror image.
 

@@ -162,7 +162,7 @@ def test_memory_does_not_grow_with_the_number_of_pairs(monkeypatch):
     rng = np.random.default_rng(0)
     made, private = (images(rng.integers(0, 256, (n, 32, 32, 3))) for n in (60, 100))
     whole = candidate_nearness(made, private, private)
-    monkeypatch.setattr("benchmark.judge.reconstructions._AT_ONCE", 1 << 16)
+    monkeypatch.setattr("benchmark.similarity._AT_ONCE", 1 << 16)
     tracemalloc.start()
     parts = candidate_nearness(made, private, private)
     peak = tracemalloc.get_traced_memory()[1]
