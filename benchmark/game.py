@@ -1,7 +1,7 @@
 """The referee: draws the game, tosses the coins, and turns what attacks answer into outcomes.
 
-Each of ``m`` candidates is a member or not by a fair coin; where the dataset has identities, the coin is tossed for
-each identity, which is then the *unit* that figures count. Members and non-members are exchangeable, so that nothing
+Each of ``m`` candidates is a member or not by a fair coin, which is tossed for each *unit* (an identity, equal records;
+see :mod:`benchmark.units`), and units are what figures count. Members and non-members are exchangeable, so that nothing
 but leakage tells them apart. Everything but the coins can be drawn again by anybody; the coins come from the run's
 secret (:mod:`benchmark.coins`).
 """
@@ -82,13 +82,14 @@ def draw_game(
     rng: np.random.Generator,
     secret_rng: np.random.Generator,
     official_groups: np.ndarray | None = None,
+    official_kept: np.ndarray | None = None,
 ) -> Game:
     """Draw candidates, coins and the disjoint sets.
 
     Parameters
     ----------
     groups : ndarray of shape (n_pool,), int64, optional
-        Identity of each record of the pool; all records of an identity land in one set.
+        Unit of each record of the pool; all records of a unit land in one set and share a coin.
     n_pool, n_official_test : int
         Records in the pool and in the official test split, 0 for none.
     rules : GameRules
@@ -98,7 +99,9 @@ def draw_game(
     secret_rng : numpy.random.Generator
         Source of the coins.
     official_groups : ndarray of shape (n_official_test,), int64, optional
-        Identities of the official test split, of which whole ones are drawn too.
+        Units of the official test split, of which whole ones are drawn too.
+    official_kept : ndarray of shape (any,), int64, optional
+        Rows of the official test split to draw from, where the others have equals in the pool; by default all.
 
     Raises
     ------
@@ -109,8 +112,15 @@ def draw_game(
     sizes = _sizes(names, n_pool, rules)
     sets = dict(zip(names, _deal(groups, n_pool, [sizes[n] for n in names], rng), strict=True))
     if n_official_test:
-        wanted = min(rules.test or n_official_test, n_official_test)
-        (sets["test"],) = _deal(official_groups, n_official_test, [wanted], rng)
+        kept = np.arange(n_official_test) if official_kept is None else official_kept
+        if len(kept) == 0:
+            raise GameError(
+                f"all {n_official_test} records of the official test split have equals in the pool. "
+                "Use a test split that shares no record with it, or none."
+            )
+        wanted = min(rules.test or len(kept), len(kept))
+        own = None if official_groups is None else official_groups[kept]
+        sets["test"] = kept[_deal(own, len(kept), [wanted], rng)[0]]
     empty = [name for name, rows in sets.items() if len(rows) == 0]
     if empty:
         raise GameError(

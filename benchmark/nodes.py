@@ -52,6 +52,7 @@ from benchmark.registry import default_registry
 from benchmark.similarity import candidate_nearness, fidelity
 from benchmark.store import Store
 from benchmark.suite import GameRules
+from benchmark.units import NEAR_EQUAL, find_units
 
 __all__ = ["execute", "guarantee_of", "load_records"]
 
@@ -179,22 +180,46 @@ def _embed(images: Records, extractor: FeatureExtractor, context: Context) -> Re
 # ---------------------------------------------------------------- the game
 
 
-def _game(node: Node, store: Store, context: Context) -> Outcome:
+def _units(node: Node, store: Store, context: Context) -> Outcome:
+    """Which records of a dataset are one and the same; see :mod:`benchmark.units`."""
     (dataset,) = node.needs
     values = _values(store, dataset)
-    pool = store.arrays(dataset, "pool")
-    official = store.arrays(dataset, "test").get("groups") if values["n_test"] else None
+    test = load_records(store, dataset, "test") if values["n_test"] else None
+    units = find_units(load_records(store, dataset, "pool"), test)
+    return Outcome(
+        values={
+            "n_units": len(np.unique(units.pool)),
+            "n_equal": units.n_equal,
+            "n_near_equal": units.n_near_equal,
+            "n_test_dropped": values["n_test"] - len(units.test_kept),
+            "near_equal": NEAR_EQUAL,
+            "threshold": units.threshold,
+        },
+        arrays={"units": {name: getattr(units, name) for name in ("pool", "test", "test_kept")}},
+    )
+
+
+def _game(node: Node, store: Store, context: Context) -> Outcome:
+    dataset, by_record = node.needs
+    values, units = _values(store, dataset), store.arrays(by_record, "units")
     draw, secret = _draw_of(node), _secret_of(node, store)
     game = draw_game(
-        pool.get("groups"),
+        units["pool"],
         values["n_pool"],
         values["n_test"],
         GameRules(**node.spec["rules"]),
         Context(seed=_seed(draw)).rng("game"),
         secret.rng("coins", draw),
-        official,
+        units["test"],
+        units["test_kept"],
     )
+    of_test = units["test" if game.test_is_official else "pool"][game.test]
     public = ("candidates", "auxiliary", "validation", "test")
+    names = {
+        "owners": units["pool"][game.candidates],
+        "auxiliary_owners": units["pool"][game.auxiliary],
+        "test_owners": of_test,
+    }
     told = reveal_coins(game.units, game.coins, secret.rng("gate", draw))
     return Outcome(
         values={
@@ -208,7 +233,8 @@ def _game(node: Node, store: Store, context: Context) -> Outcome:
             "test_is_official": game.test_is_official,
         },
         arrays={
-            "public": {name: getattr(game, name) for name in public} | {"units": game.units},
+            "public": {name: getattr(game, name) for name in public}
+            | {"units": game.units, **names},
             "secret": {"coins": game.coins, "holdout": game.holdout},
             "gate": {"known_coins": told},
         },
@@ -584,8 +610,8 @@ def _attack(node: Node, store: Store, context: Context) -> Outcome:
     pool = load_records(store, source, "pool")
     public = store.arrays(game, "public")
     candidates = pool.take(public["candidates"])
-    candidates = candidates.replace(groups=None if pool.groups is None else public["units"])
-    auxiliary = pool.take(public["auxiliary"])
+    candidates = _with_units(candidates, public["units"])
+    auxiliary = _with_units(pool.take(public["auxiliary"]), public["auxiliary_owners"])
     view = _view(node, store, context, releases[0] if releases else "", game)
     shadows = releases[1:]
     if node.spec.get("reference"):
@@ -602,6 +628,12 @@ def _attack(node: Node, store: Store, context: Context) -> Outcome:
         },
         arrays=_answer_arrays(answer, candidates, auxiliary, view.records),
     )
+
+
+def _with_units(records: Records, units: np.ndarray) -> Records:
+    """Records with their units for identities, where there are any or where some are copies of each other."""
+    alone = records.groups is None and len(np.unique(units)) == len(units)
+    return records if alone else records.replace(groups=units)
 
 
 def _answer_arrays(
@@ -745,6 +777,7 @@ def _check_predictions(answer: object, n: int, n_classes: int) -> None:
 
 _KINDS: Mapping[str, Callable[[Node, Store, Context], Outcome]] = {
     "dataset": _dataset,
+    "units": _units,
     "features": _features,
     "game": _game,
     "fit": _fit,

@@ -19,6 +19,9 @@ __all__ = ["SHADOW_CHUNK", "Cell", "Plan", "make_plan", "shadows_of", "wants_ref
 HARNESS_VERSION = "2"
 """Part of every key of a game: raised when the referee would draw or judge differently."""
 
+UNITS_VERSION = "1"
+"""Part of every key of a dataset's units: raised when other records would count as equal."""
+
 SHADOW_CHUNK = 16
 """Shadows fitted by one node. The first 16 of 64 are the 16 of an attack that asks for as many."""
 
@@ -58,12 +61,16 @@ class Cell:
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
-    """Nodes by key, each after those that it needs, and the cells of the board."""
+    """Nodes by key, each after those that it needs, and the cells of the board.
+
+    ``datasets`` and ``units``: keys of the nodes with the records and the units of each dataset, by its label.
+    """
 
     resolved: Resolved
     nodes: Mapping[str, Node]
     cells: tuple[Cell, ...]
     datasets: Mapping[str, str] = field(default_factory=dict)
+    units: Mapping[str, str] = field(default_factory=dict)
 
     def downstream(self, keys: Iterable[str]) -> set[str]:
         """``keys`` and all nodes that need them, directly or not."""
@@ -88,6 +95,7 @@ def make_plan(resolved: Resolved, commitment: str = UNSET) -> Plan:
         nodes=builder.nodes,
         cells=tuple(builder.cells),
         datasets=builder.datasets,
+        units=builder.units,
     )
 
 
@@ -122,6 +130,7 @@ class _Builder:
         self.nodes: dict[str, Node] = {}
         self.cells: list[Cell] = []
         self.datasets: dict[str, str] = {}
+        self.units: dict[str, str] = {}
         controls = [m for d in resolved.datasets for m, _ in d.controls or ()]
         self.bases = {_name_of(b) for m in (*resolved.methods, *controls) for b in m.bases()}
 
@@ -182,7 +191,9 @@ class _Builder:
             (),
         )
         self.datasets[dataset.label] = images
-        games = {seed: self._game(dataset, images, seed) for seed in self.resolved.seeds}
+        units = self.node("units", dataset.label, {"version": UNITS_VERSION}, (images,))
+        self.units[dataset.label] = units
+        games = {seed: self._game(dataset, images, units, seed) for seed in self.resolved.seeds}
         for features in dataset.features:
             vectors = images
             if features.name != NATIVE:
@@ -199,7 +210,7 @@ class _Builder:
                 )
                 self._add_place(place)
 
-    def _game(self, dataset: ResolvedDataset, images: str, seed: int) -> str:
+    def _game(self, dataset: ResolvedDataset, images: str, units: str, seed: int) -> str:
         rules = dataset.rules.model_dump()
         spec = {
             "rules": rules,
@@ -207,7 +218,7 @@ class _Builder:
             "version": HARNESS_VERSION,
             "coins": self.commitment,
         }
-        return self.node("game", f"{dataset.label}, seed {seed}", spec, (images,))
+        return self.node("game", f"{dataset.label}, seed {seed}", spec, (images, units))
 
     def _add_place(self, place: _Place) -> None:
         if place.dataset.controls is not None:

@@ -483,10 +483,29 @@ def _dataset_info(run: OpenRun, records: Mapping[str, Record], dataset: Any) -> 
         "classes": values.get("classes", []),
         "n_classes": values.get("n_classes"),
         "n_identities": values.get("n_identities"),
+        "copies": copies_text(records.get(run.plan.units[dataset.label])),
         "features": [f.label for f in dataset.features],
         "known_answer": dataset.controls is not None,
         "splits": {k.removeprefix("n_"): v for k, v in sizes.items() if k.startswith("n_")},
     }
+
+
+def copies_text(units: Record | None) -> str:
+    """What the board says of a dataset's equal records; empty where there are none."""
+    if units is None or units.status != "ok":
+        return ""
+    v, said = units.values, []
+    if v["n_equal"] or v["n_near_equal"]:
+        said.append(
+            f"{v['n_equal']:,} records have an equal one, {v['n_near_equal']:,} more a near-equal one (nearer than "
+            f"{v['near_equal']:g} of the median distance to the nearest other): each set of them is one unit and "
+            "tosses one coin."
+        )
+    if v["n_test_dropped"]:
+        said.append(
+            f"{v['n_test_dropped']:,} test records have an equal or near-equal one in the pool and are left out."
+        )
+    return " ".join(said)
 
 
 def protocol(suite: Suite) -> list[dict[str, str]]:
@@ -524,7 +543,11 @@ def protocol(suite: Suite) -> list[dict[str, str]]:
         },
         {
             "title": "Units",
-            "text": "Figures count coins. Where a dataset has identities, an identity's score is the mean of "
+            "text": "Figures count coins. The records of an identity are one unit with one coin, and so are equal "
+            "records, whatever their labels, and near-equal ones: nearer to each other than a tenth of the median "
+            "distance between a record and its nearest other. Each dataset below says how many there are, and how "
+            "many records of an official test split were left out since the pool holds them too. A unit's score is "
+            "the mean of "
             "its records' scores, and linkage is tried with one record of each identity.",
         },
         {

@@ -184,6 +184,12 @@ def _seeds(value: Any) -> Any:
         if value < 1:
             raise ValueError("must be at least 1")
         return list(range(value))
+    if isinstance(value, list):
+        twice = sorted({s for s in value if isinstance(s, int) and value.count(s) > 1})
+        if twice:
+            raise ValueError(
+                f"seed {twice[0]} is listed twice: it would be the same game again; list each seed once"
+            )
     return value
 
 

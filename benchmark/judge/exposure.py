@@ -72,10 +72,9 @@ class UnitLoader:
 def _units(pool: Mapping[str, np.ndarray], public: Mapping[str, np.ndarray]) -> Units:
     candidates, numbers = public["candidates"], public["units"]
     rows = candidates[referee.probes(numbers)]
-    groups = pool.get("groups")
     deciles = outlier_decile(pool["data"][rows].reshape(len(rows), -1))
     return Units(
-        keys=(rows if groups is None else groups[rows]).astype(np.int64),
+        keys=public["owners"][referee.probes(numbers)],
         labels=pool["labels"][rows],
         outliers=deciles == 9,
         sizes=np.bincount(numbers),

@@ -398,21 +398,10 @@ def _stored_figure(stored: float | list[Any], confidence: float) -> Estimate:
     return Estimate(value, value - scale * (value - low), value + scale * (high - value), method)
 
 
-def load_test_groups(store: Store, cell: Cell, source: str) -> np.ndarray | None:
-    """Identities of the test records of a utility cell ``(n,) int64``; None where the dataset has none.
-
-    Parameters
-    ----------
-    store : Store
-    cell : Cell
-        Of kind ``utility``.
-    source : str
-        Key of the node with the records that the game drew from.
-    """
-    game = store.read(cell.game)
-    official = game is not None and game.values["test_is_official"]
-    groups = store.arrays(source, "test" if official else "pool").get("groups")
-    return None if groups is None else groups[store.arrays(cell.game, "public")["test"]]
+def load_test_groups(store: Store, cell: Cell) -> np.ndarray | None:
+    """Units of the test records of a utility cell ``(n,) int64``; None where each record is one of its own."""
+    owners = store.arrays(cell.game, "public")["test_owners"]
+    return None if len(np.unique(owners)) == len(owners) else owners
 
 
 def load_utility(

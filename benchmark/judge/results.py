@@ -663,12 +663,9 @@ class _Collector:
         return figures
 
     def _test_groups(self, cell: Cell) -> np.ndarray | None:
-        """Identities of the cell's test records, each game's read once; None where there are none."""
-        if not self._about(cell.dataset)[1]:
-            return None
+        """Units of the cell's test records, each game's read once; None where each is one of its own."""
         if cell.game not in self.test_groups:
-            source = self.plan.nodes[cell.key].needs[0]
-            self.test_groups[cell.game] = load_test_groups(self.store, cell, source)
+            self.test_groups[cell.game] = load_test_groups(self.store, cell)
         return self.test_groups[cell.game]
 
     def _utility_rows(

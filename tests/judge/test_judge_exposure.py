@@ -45,7 +45,9 @@ def test_units_are_described_by_their_first_candidate_and_read_once():
     pool["groups"][8] = pool["groups"][7]
     candidates = np.array([30, 8, 7, *range(10, 28)])
     numbers = np.unique(pool["groups"][candidates], return_inverse=True)[1]
-    store = FakeStore(pool=pool, public={"candidates": candidates, "units": numbers})
+    owners = pool["groups"][candidates]
+    public = {"candidates": candidates, "units": numbers, "owners": owners}
+    store = FakeStore(pool=pool, public=public)
     loader = UnitLoader(store)
     found = loader.units("features", "game")
     assert found.keys[found.outliers].tolist() == [503]  # the twin does not make it look less alone
@@ -59,7 +61,8 @@ def test_units_are_described_by_their_first_candidate_and_read_once():
 
 def test_without_identities_a_unit_is_a_row_of_the_pool():
     pool = {"data": np.arange(20.0)[:, None] ** 2, "labels": np.zeros(20, dtype=int)}
-    public = {"candidates": np.array([19, 3, 4, 5, 6, 7, 8, 9, 2, 1]), "units": np.arange(10)}
+    rows = np.array([19, 3, 4, 5, 6, 7, 8, 9, 2, 1])
+    public = {"candidates": rows, "units": np.arange(10), "owners": rows}
     found = UnitLoader(FakeStore(pool=pool, public=public)).units("s", "g")
     assert found.keys.tolist() == public["candidates"].tolist()
     assert found.keys[found.outliers].tolist() == [19]

@@ -173,32 +173,26 @@ def test_a_utilitys_own_interval_is_rescaled_to_the_confidence_asked_for():
 
 
 class Patients:
-    """A store of one utility's predictions, with the identities of what the game drew from."""
+    """A store of one utility's predictions, with the units of the game's test records."""
 
-    def __init__(self, groups, official):
-        self.official = official
+    def __init__(self, owners):
         said = np.array([[0.3, 0.7], [0.8, 0.2], [0.1, 0.9], [0.4, 0.6]])
         self.held = {
-            ("source", "test" if official else "pool"): {}
-            if groups is None
-            else {"groups": groups},
-            ("game", "public"): {"test": np.array([3, 1, 0, 2])},
+            ("game", "public"): {"test_owners": np.asarray(owners)},
             ("utility", "clean"): {"probabilities": said, "labels": np.array([0, 0, 1, 0])},
         }
 
     def read(self, key):
-        values = {"test_is_official": self.official, "figures": {}}
-        return type("Record", (), {"artifacts": {"clean.npz": ""}, "values": values})
+        return type("Record", (), {"artifacts": {"clean.npz": ""}, "values": {"figures": {}}})
 
     def arrays(self, key, name):
         return self.held[key, name]
 
 
-@pytest.mark.parametrize("official", [True, False])
-def test_identities_of_test_records_are_those_of_the_rows_drawn_and_widen_intervals(official):
+def test_units_of_test_records_widen_intervals():
     cell = Cell(kind="utility", dataset="d", features="f", seed=0, game="game", key="utility")
-    store = Patients(np.array([5, 5, 8, 8]), official)
-    groups = load_test_groups(store, cell, "source")
+    store = Patients([8, 5, 5, 8])
+    groups = load_test_groups(store, cell)
     assert groups.tolist() == [8, 5, 5, 8]
     alone = load_utility(store, cell, 0.95)["clean"]["accuracy"]
     found = load_utility(store, cell, 0.95, groups)["clean"]["accuracy"]
@@ -208,4 +202,4 @@ def test_identities_of_test_records_are_those_of_the_rows_drawn_and_widen_interv
     assert (found.low, found.high) == (0.0, 1.0)
     wider = load_robustness(store, cell, 0.95, groups)[""]["balanced_error"]
     assert wider.high > load_robustness(store, cell, 0.95)[""]["balanced_error"].high
-    assert load_test_groups(Patients(None, official), cell, "source") is None
+    assert load_test_groups(Patients([3, 1, 0, 2]), cell) is None
