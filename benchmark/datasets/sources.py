@@ -96,7 +96,9 @@ def common_layout(
                 f"`size` resizes images, but {sources[0].place} holds features. Leave `size` out."
             )
         return None
-    sizes = {key: name for survey in reversed(surveys) for key, name in survey.sizes.items()}
+    sizes: dict[tuple[int, int], str] = {}
+    for pair, name in (item for survey in surveys for item in survey.sizes.items()):
+        sizes.setdefault(pair, name)
     if size is None and len(sizes) > 1:
         (first, one), (second, other) = list(sizes.items())[:2]
         raise InvalidRecords(
