@@ -67,14 +67,6 @@ def test_a_path_exists(document, path):
     assert (ROOT / path).exists()
 
 
-def test_the_house_names_every_room_and_no_other():
-    (house,) = [b for b in blocks("CONTRIBUTING.md", "") if b.startswith("benchmark/")]
-    inside = [re.split(r"\s{3,}", line.strip())[0] for line in house.splitlines() if line[0] == " "]
-    rooms = {name.rstrip("/") for names in inside for name in names.split()}
-    here = {p.name for p in (ROOT / "benchmark").iterdir()} - {"__init__.py", "__pycache__"}
-    assert rooms == here
-
-
 def plugin_of(entry):
     """``corruption`` of ``corruption/retina``, which is a variant of it."""
     return entry.name.partition("/")[0]

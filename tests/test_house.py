@@ -2,6 +2,7 @@
 
 import importlib
 import pkgutil
+import re
 import subprocess
 import sys
 import tomllib
@@ -34,6 +35,15 @@ def test_a_plugin_author_needs_one_import():
     for module in pkgutil.iter_modules(contracts.__path__, "benchmark.contracts."):
         names |= set(importlib.import_module(module.name).__all__)
     assert set(contracts.__all__) == names
+
+
+def test_contributing_draws_every_room_and_no_other():
+    text = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    (house,) = re.findall(r"^```\n(benchmark/ .*?)^```$", text, re.DOTALL | re.MULTILINE)
+    inside = [re.split(r"\s{3,}", line.strip())[0] for line in house.splitlines() if line[0] == " "]
+    drawn = {name.rstrip("/") for names in inside for name in names.split()}
+    here = {p.name for p in (ROOT / "benchmark").iterdir()} - {"__init__.py", "__pycache__"}
+    assert drawn == here
 
 
 def test_planning_imports_no_heavy_library():
