@@ -6,13 +6,14 @@ Nothing here is trusted, and nothing of it is written anywhere. Names of files a
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from pathlib import Path
 
 import numpy as np
 
-from benchmark.contracts import InvalidRecords, Kind, LeakboardError, Records
+from benchmark.audit.seal import AuditError, Seal, match_seal, read_seal, record_digests
+from benchmark.contracts import InvalidRecords, Kind, Records
 from benchmark.datasets.collection import RESIZING, Collection, Layout, Source
 from benchmark.datasets.locate import digest_files
 from benchmark.datasets.metadata import sidecar_of
@@ -45,10 +46,6 @@ ONE_CLASS = "all"
 """Name of the class of all records where classes are not used."""
 
 
-class AuditError(LeakboardError):
-    """What was given cannot be audited; the message says what is wrong, what is allowed and what to do."""
-
-
 class Grade(StrEnum):
     """How much the records can show.
 
@@ -64,13 +61,14 @@ class Grade(StrEnum):
 
 @dataclass(frozen=True, kw_only=True)
 class Places:
-    """Where the records lie; ``releases`` by their label on the board."""
+    """Where the records lie; ``releases`` by their label on the board, ``coins`` as ``audit split`` wrote them."""
 
     releases: Mapping[str, Path]
     members: Path
     controls: Path | None = None
     population: Path | None = None
     test: Path | None = None
+    coins: Path | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -131,6 +129,10 @@ class AuditInputs:
         By role and by ``release <label>``: how the records were read, in sentences that name no file and no patient.
     digests : mapping of str to str
         SHA-256 of what was given, by the same names and for the table of ``patients``.
+    seal : Seal, optional
+        The coins, where they were tossed by ``audit split``. People are then numbered as in it.
+    at_stake : ndarray of shape (n_members,), bool, optional
+        Members for whom a coin was tossed; None for all. The others are no candidates.
     """
 
     kind: Kind
@@ -141,6 +143,15 @@ class AuditInputs:
     private: Mapping[str, Private] = field(default_factory=dict)
     notes: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     digests: Mapping[str, str] = field(default_factory=dict)
+    seal: Seal | None = None
+    at_stake: np.ndarray | None = None
+
+    @property
+    def grade(self) -> Grade:
+        """How much the records can show."""
+        if self.seal is not None:
+            return Grade.RANDOMISED
+        return Grade.CONTROLS_GIVEN if "controls" in self.real else Grade.NO_CONTROLS
 
     @property
     def members(self) -> Records:
@@ -150,7 +161,7 @@ class AuditInputs:
     @property
     def identified(self) -> bool:
         """Whether people are known; else each record counts as a person."""
-        return self.members.groups is not None
+        return self.private["members"].patients is not None
 
     def n_people(self, role: str) -> int:
         """Number of people of a role."""
@@ -200,7 +211,30 @@ def read_inputs(places: Places, reading: Reading = AS_IT_IS) -> AuditInputs:
         digests=_digests(sources, reading.patients),
     )
     _check_sides(inputs)
-    return inputs
+    if places.coins is None:
+        return inputs
+    digests = {role: record_digests(sources[role], read[role]) for role in real}
+    return _sealed(inputs, places.coins, digests)
+
+
+def _sealed(
+    inputs: AuditInputs, coins: Path, digests: Mapping[str, tuple[str, ...]]
+) -> AuditInputs:
+    """The same with the coins of a split, which members and controls must agree with."""
+    if "controls" not in inputs.real:
+        raise AuditError(f"{coins} says who was held back. Give those records with `--controls`.")
+    seal = read_seal(coins)
+    units, at_stake, _ = match_seal(seal, digests["members"], digests["controls"])
+    n = len(inputs.members)
+    real = dict(inputs.real)
+    real["members"] = inputs.members.replace(groups=units[:n])
+    real["controls"] = inputs.real["controls"].replace(groups=units[n:])
+    start = int(seal.units.max()) + 1
+    for role in real.keys() - {"members", "controls"}:
+        groups = real[role].groups
+        own = np.arange(len(real[role])) if groups is None else groups
+        real[role] = real[role].replace(groups=(own + start).astype(np.int64))
+    return replace(inputs, real=real, seal=seal, at_stake=at_stake[:n])
 
 
 def _open(places: Places, max_gb: float) -> dict[str, Source]:
