@@ -72,7 +72,11 @@ def test_a_table_keeps_its_type_and_all_its_columns(tmp_path, suffix):
     path = tmp_path / f"data{suffix}"
     frame.to_csv(path, index=False) if suffix == ".csv" else frame.to_parquet(path)
     split = split_data(path, tmp_path / "split")
-    read = pd.read_parquet if suffix == ".parquet" else lambda p: pd.read_csv(p, dtype={"patient": str})
+    read = (
+        pd.read_parquet
+        if suffix == ".parquet"
+        else lambda p: pd.read_csv(p, dtype={"patient": str})
+    )
     sides = [read(tmp_path / "split" / f"{name}{suffix}") for name in ("train", "held-back")]
     whole = pd.concat(sides).sort_values("x").reset_index(drop=True)
     pd.testing.assert_frame_equal(whole, frame.sort_values("x").reset_index(drop=True))
@@ -134,7 +138,10 @@ def broken(split):
 @pytest.mark.parametrize(
     "change, message",
     [
-        (changed, "members are not those of the coins: one .* was not in the split, or has been changed"),
+        (
+            changed,
+            "members are not those of the coins: one .* was not in the split, or has been changed",
+        ),
         (lost, "1 records of the split are neither among the members nor"),
         (tossed_again, "does not agree with its own commitment"),
         (broken, "is no file of coins"),
@@ -158,7 +165,7 @@ def test_a_record_on_the_other_side_is_refused(tmp_path):
         controls=tmp_path / "split/held-back",
         coins=tmp_path / "split/coins.json",
     )
-    with pytest.raises(AuditError, match="the controls are not those .* on the other side"):
+    with pytest.raises(AuditError, match=r"the controls are not those .* on the other side"):
         read_inputs(given)
 
 
