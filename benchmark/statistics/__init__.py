@@ -41,7 +41,11 @@ from benchmark.statistics.epsilon import (
     one_run_fdp_epsilon_from_scores,
     one_run_fdp_mu,
     one_run_p_value,
+    pooled_ceiling,
+    pooled_epsilon,
     right_guesses,
+    right_of,
+    surest,
 )
 from benchmark.statistics.estimate import Estimate, lower_bound, unresolved
 from benchmark.statistics.intervals import (
@@ -52,6 +56,16 @@ from benchmark.statistics.intervals import (
     local_level,
     proportion,
     wilson,
+)
+from benchmark.statistics.leaks import (
+    FARTHER,
+    NEARER,
+    Game,
+    Leak,
+    WorstLeak,
+    judge_leaks,
+    pooled_auc,
+    worst_leak,
 )
 from benchmark.statistics.mann_whitney import auc_p_value
 from benchmark.statistics.membership import (
@@ -71,6 +85,7 @@ from benchmark.statistics.membership import (
     roc_band,
     tpr_at_fpr,
 )
+from benchmark.statistics.pairs import Pair, SharedGame, compare_leaks
 from benchmark.statistics.subgroups import (
     Vulnerability,
     by_group,
@@ -89,15 +104,22 @@ from benchmark.statistics.utility import (
 )
 
 __all__ = [
+    "FARTHER",
     "GUESS_FRACTIONS",
+    "NEARER",
     "RDP_ORDERS",
     "Accounted",
     "Estimate",
+    "Game",
+    "Leak",
+    "Pair",
     "Rank",
     "RocBand",
     "SeedSummary",
+    "SharedGame",
     "Vulnerability",
     "WorstCase",
+    "WorstLeak",
     "acceptance_range",
     "accuracy",
     "advantage",
@@ -111,6 +133,7 @@ __all__ = [
     "clopper_pearson",
     "cluster_effect",
     "clustered_proportion",
+    "compare_leaks",
     "delong_variance",
     "design_effect",
     "dp_sgd_epsilon",
@@ -128,6 +151,7 @@ __all__ = [
     "gdp_delta",
     "gdp_mu_to_epsilon",
     "guess_counts",
+    "judge_leaks",
     "local_level",
     "lower_bound",
     "macro_auroc",
@@ -149,14 +173,19 @@ __all__ = [
     "pareto_frequency",
     "pareto_front",
     "placements",
+    "pooled_auc",
+    "pooled_ceiling",
+    "pooled_epsilon",
     "privacy_loss_epsilon",
     "proportion",
     "rank_intervals",
     "rdp_to_epsilon",
     "right_guesses",
+    "right_of",
     "roc",
     "roc_band",
     "subsampled_gaussian_rdp",
+    "surest",
     "tpr_at_fpr",
     "unresolved",
     "violates",
@@ -164,4 +193,5 @@ __all__ = [
     "wilson",
     "worst_case",
     "worst_case_auc",
+    "worst_leak",
 ]

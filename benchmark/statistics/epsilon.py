@@ -5,12 +5,15 @@ know nothing it exceeds 0 at most as often as its level. Whatever was chosen by 
 coins (a threshold, a number of guesses) must be paid for; the functions that take scores do so.
 """
 
+from functools import lru_cache
 from math import erfc, inf, log, sqrt
 from statistics import NormalDist
+from typing import NamedTuple
 
 import numpy as np
 from scipy.optimize import brentq
 from scipy.special import betaincinv, gammaln, log_ndtr, ndtr, ndtri
+from scipy.stats import binom
 
 from benchmark.statistics.estimate import (
     check_count,
@@ -202,13 +205,18 @@ def right_guesses(scores, coins, counts, sides="two", seed=0):
     scores, coins = check_scores(scores, coins)
     if sides not in ("two", "one"):
         raise ValueError(f'sides must be "two" or "one". Got {sides!r}.')
-    shuffle = np.random.default_rng(seed).permutation(coins.size)
-    ranked = coins[shuffle][np.argsort(-scores[shuffle], kind="stable")]
+    ranked = coins[_surest_first(scores, seed)]
     members = np.append(0, np.cumsum(ranked))
     nonmembers = np.append(0, np.cumsum(~ranked[::-1]))
     made = np.asarray(counts, dtype=np.int64)
     high = made if sides == "one" else (made + 1) // 2
     return [int(v) for v in members[high] + nonmembers[made - high]]
+
+
+def _surest_first(scores, seed=0):
+    """Rows by falling score, ties in a random order that does not know the coins."""
+    shuffle = np.random.default_rng(seed).permutation(scores.size)
+    return shuffle[np.argsort(-scores[shuffle], kind="stable")]
 
 
 def _best_guess_count(scores, coins, bound, fractions, sides, seed, delta, confidence):
@@ -286,6 +294,198 @@ def _too_few_coins(n_coins, confidence):
         f"not resolvable: {n_coins} coins cannot certify an epsilon above 0 "
         f"at {_percent(confidence)}, however well they are guessed"
     )
+
+
+# --- Several games -------------------------------------------------------------------------------
+
+
+class Look(NamedTuple):
+    """One way of counting guesses, fixed before any coin is seen.
+
+    Attributes
+    ----------
+    games : tuple of int
+        The games whose guesses are added up.
+    share : int
+        Which share of each game's candidates is guessed.
+    made, coins : int
+        Guesses and coins in all of these games.
+    level : float
+        Error that is spent on this look, on either direction.
+    """
+
+    games: tuple[int, ...]
+    share: int
+    made: int
+    coins: int
+    level: float
+
+
+def guesses_of(n_coins, fractions=GUESS_FRACTIONS):
+    """Numbers of guesses in a game with so many coins, one for each share; ``(n_shares,) int64``."""
+    return np.array([round(f * n_coins) for f in fractions], dtype=np.int64)
+
+
+@lru_cache(maxsize=512)
+def guess_looks(sizes, confidence=0.95, attacks=1, fractions=GUESS_FRACTIONS):
+    """All ways in which the guesses of an attack over several games are counted.
+
+    Games with fresh coins are one game with all of their coins: a record's coin in one of them has no say in the
+    others. So right guesses add up. Where games differ much, the best alone can show more than all together: the error
+    is split in half between all games together and the games one by one, which share theirs equally.
+
+    Parameters
+    ----------
+    sizes : tuple of int
+        Coins of each game.
+    confidence : float in (0, 1), default=0.95
+        With which all bounds hold: every look, for every attack and in both directions (Bonferroni).
+    attacks : int, default=1
+        Attacks among which the best is taken.
+    fractions : tuple of float in (0, 1]
+        Shares of the candidates that are guessed.
+
+    Returns
+    -------
+    tuple of Look
+        Without those that would certify nothing even without a mistake, which the coins have no say in.
+
+    References
+    ----------
+    Steinke, Nasr and Jagielski (2023), arXiv 2305.08846, theorem 5.2: the coins of all games are independent, and each
+    of them changes one record of one game.
+    """
+    every = tuple(range(len(sizes)))
+    groups = [(every, 1.0 if len(sizes) < 2 else 0.5)]
+    groups += [((g,), 0.5 / len(sizes)) for g in every if len(sizes) > 1]
+    counts = np.array([guesses_of(m, fractions) for m in sizes]).reshape(len(sizes), len(fractions))
+    looks = []
+    for games, part in groups:
+        error = (1 - confidence) * part / (2 * attacks)
+        made = counts[list(games)].sum(axis=0)
+        kept = {int(r): i for i, r in enumerate(made) if r}
+        while kept and 2.0 ** -min(kept) >= error / len(kept):
+            del kept[min(kept)]
+        coins = sum(sizes[g] for g in games)
+        looks += [Look(games, i, r, coins, error / len(kept)) for r, i in sorted(kept.items())]
+    return tuple(looks)
+
+
+def surest(scores, fractions=GUESS_FRACTIONS, seed=0):
+    """Who is guessed to be what, for each share.
+
+    Parameters
+    ----------
+    scores : ndarray of shape (m,)
+    fractions : sequence of float in (0, 1]
+    seed : int, default=0
+        For breaking ties.
+
+    Returns
+    -------
+    ndarray of shape (n_shares, m), int8
+        1 for the ceil(r/2) highest scores (members), -1 for the floor(r/2) lowest (non-members), else 0. In the other
+        direction all guesses are turned round, and as many are right as are wrong here.
+    """
+    order = _surest_first(np.asarray(scores, dtype=np.float64), seed)
+    guessed = np.zeros((len(fractions), order.size), dtype=np.int8)
+    for row, made in zip(guessed, guesses_of(order.size, fractions), strict=True):
+        row[order[: (made + 1) // 2]] = 1
+        row[order[order.size - made // 2 :]] = -1
+    return guessed
+
+
+def right_of(guessed, coins):
+    """Numbers of right guesses, ``(n_shares,) int64``, for coins ``(m,)``; ``guessed`` as in :func:`surest`."""
+    return guessed.astype(np.int64) @ coins + (guessed < 0).sum(axis=1)
+
+
+@lru_cache(maxsize=4096)
+def fewest_right(look):
+    """Right guesses from which on a look certifies an epsilon above 0; more than were made if none does."""
+    return int(binom.isf(look.level, look.made, 0.5)) + 1
+
+
+def looks_bound(looks, right, bound):
+    """The best bound over looks, in either direction.
+
+    Parameters
+    ----------
+    looks : sequence of Look
+    right : ndarray of shape (n_games, n_shares), int
+        Right guesses of each game, as :func:`right_of` counts them.
+    bound : callable
+        ``(right, made, coins, confidence, at_least) -> float``, of which a value up to ``at_least`` may be told as 0.
+
+    Returns
+    -------
+    value : float
+    right, made : int
+        Of the look that gave it; 0 where none exceeds 0.
+    """
+    best = (0.0, 0, 0)
+    for look in looks:
+        v = int(right[list(look.games), look.share].sum())
+        v = max(v, look.made - v)
+        if v >= fewest_right(look):
+            value = bound(v, look.made, look.coins, 1 - look.level, best[0])
+            best = max(best, (value, v, look.made))
+    return best
+
+
+def pooled_epsilon(right, sizes, confidence=0.95, attacks=1, gaussian_delta=None):
+    """Lower bound on epsilon from an attack's guesses in several games, in either direction.
+
+    Parameters
+    ----------
+    right : ndarray of shape (n_games, n_shares), int
+    sizes : sequence of int
+        Coins of each game.
+    confidence : float in (0, 1), default=0.95
+    attacks : int, default=1
+        Attacks among which the best will be taken.
+    gaussian_delta : float in (0, 1), optional
+        With it, the bound assumes a Gaussian trade-off curve and is stated at this delta
+        (:func:`one_run_fdp_mu`); else it is :func:`one_run_epsilon`, at delta 0.
+
+    Returns
+    -------
+    Estimate
+        Unresolved when there are too few coins for any bound above 0.
+    """
+    looks = guess_looks(tuple(int(m) for m in sizes), confidence, attacks)
+    name = "one-run (Steinke et al. 2023), delta=0"
+    if gaussian_delta is not None:
+        name = (
+            "one-run f-DP (Mahloujifar et al. 2024), assuming a Gaussian trade-off curve, "
+            f"delta={gaussian_delta:g}"
+        )
+    pooled = "" if len(sizes) < 2 else f"{len(sizes)} games added up or one by one, "
+    method = (
+        f"{name}, both directions, {pooled}Bonferroni over {len(looks) * attacks * 2} looks, "
+        f"{_percent(confidence)}"
+    )
+    if not looks:
+        return unresolved(method, _too_few_coins(sum(sizes), confidence))
+    value, v, made = looks_bound(looks, right, _pure_bound if gaussian_delta is None else _mu_bound)
+    if gaussian_delta is not None:
+        value = gdp_mu_to_epsilon(value, gaussian_delta)
+    said = f"; best with {v} of {made} guesses right" if made else ""
+    return lower_bound(value, method + said)
+
+
+def pooled_ceiling(sizes, confidence=0.95, attacks=1, gaussian_delta=None):
+    """Largest value that :func:`pooled_epsilon` can take: every guess right; parameters as there."""
+    right = np.array([guesses_of(m) for m in sizes])
+    return pooled_epsilon(right, sizes, confidence, attacks, gaussian_delta)
+
+
+def _pure_bound(right, made, coins, confidence, at_least):
+    return one_run_epsilon(right, made, coins, 0.0, confidence)
+
+
+def _mu_bound(right, made, coins, confidence, at_least):
+    return one_run_fdp_mu(right, made, coins, confidence, at_least, tolerance=1e-4)
 
 
 # --- One run, f-DP -------------------------------------------------------------------------------

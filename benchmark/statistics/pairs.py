@@ -1,0 +1,310 @@
+"""Who leaks less? Methods compared in pairs, worst case against worst case, on the same candidates and coins.
+
+All methods of a game face the same candidates, coins and attacks, so what is common to them cancels in a difference:
+its variance comes from the covariances of the AUCs (DeLong). The worst case of a method is that of the attack whose AUC
+lies farthest from 1/2. That one method leaks more than another is claimed only where one of its attacks, turned the way
+it points, beats *every* attack on the other in *both* directions: a test that holds whichever of these is the other's
+true worst case, and pays for the attacks among which the first was chosen.
+
+Over seeds the differences have an error within a seed and a spread between seeds; the latter is averaged over as in
+:func:`benchmark.statistics.over_seeds`. With one seed the comparison is about these releases.
+"""
+
+from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+from scipy.optimize import brentq
+from scipy.special import ndtr, ndtri
+
+from benchmark.statistics.estimate import Estimate, check_probability
+from benchmark.statistics.leaks import floor_variance
+from benchmark.statistics.membership import placements
+
+_EFFECTS = np.square(0.5 * np.tan(np.pi / 2 * (np.arange(120) + 0.5) / 120))
+"""Quantiles of the prior of the variance between seeds, in units of that within: a half-Cauchy deviation whose scale is
+half of that within, squared. Methods of one game share much of what a seed changes, so that less is left of it."""
+
+MOST_LENT = 4
+"""Degrees of freedom, at most, that the spread between seeds of a pair borrows from the other pairs of the board."""
+
+_COMMON = ndtri((np.arange(32) + 0.5) / 32)
+"""Quantiles of a standard normal: the seed effects that all attacks on a release share."""
+
+
+@dataclass(frozen=True, eq=False)
+class SharedGame:
+    """What the attacks said of several methods in one game.
+
+    Parameters
+    ----------
+    coins : ndarray of shape (m,), bool
+    scores : mapping of method to mapping of attack to ndarray of shape (m,)
+        The sets of attacks may differ: a worst case is one over the attacks that there are.
+    """
+
+    coins: np.ndarray
+    scores: Mapping[Hashable, Mapping[Hashable, np.ndarray]]
+
+
+class Pair(NamedTuple):
+    """Two methods compared.
+
+    Attributes
+    ----------
+    left, right : hashable
+    difference : Estimate
+        Of left's worst case minus right's. The interval leaves out 0 just where ``p`` is at most the family error;
+        its limits are at the level of the pair's step in Holm's procedure.
+    p : float
+        Two-sided, adjusted for all pairs (Holm).
+    n_seeds : int
+    """
+
+    left: Hashable
+    right: Hashable
+    difference: Estimate
+    p: float
+    n_seeds: int
+
+
+class _Areas(NamedTuple):
+    """AUC - 1/2 of every method and attack in one game, ``(r,)``, and their covariances, ``(r, r)``."""
+
+    rows: dict[tuple[Hashable, Hashable], int]
+    values: np.ndarray
+    covariance: np.ndarray
+
+
+def compare_leaks(
+    games: Sequence[SharedGame],
+    confidence: float = 0.95,
+    shared: float = 0.0,
+) -> list[Pair]:
+    """Compare the worst cases of all pairs of methods.
+
+    Parameters
+    ----------
+    games : sequence of SharedGame
+        One for each seed. Two methods are compared over the seeds that both have, in which an attack has to be there
+        whenever it is in any.
+    confidence : float in (0.5, 1), default=0.95
+        That no two methods of equal worst cases are told apart, over all pairs (Holm).
+    shared : float in [0, 1], default=0.0
+        Share of the variance within seeds that is common to all of them; see
+        :func:`benchmark.statistics.over_seeds`.
+
+    Returns
+    -------
+    list of Pair
+        For every two methods, in the order in which they appear, that share a seed.
+
+    References
+    ----------
+    DeLong, DeLong and Clarke-Pearson (1988), Biometrics 44:837, for the covariances; Berger (1982), Technometrics
+    24:295, for the test against all attacks; Holm (1979), Scandinavian Journal of Statistics 6:65.
+    """
+    check_probability("confidence", confidence)
+    areas = [_areas(game) for game in games]
+    methods = list(dict.fromkeys(m for game in games for m in game.scores))
+    pairs = []
+    for i, left in enumerate(methods):
+        for right in methods[i + 1 :]:
+            both = [n for n, g in enumerate(games) if g.scores.get(left) and g.scores.get(right)]
+            if both:
+                here = [areas[n] for n in both]
+                more = _Claim.of(here, left, right, shared)
+                less = _Claim.of(here, right, left, shared)
+                pairs.append((left, right, more, less, len(both)))
+    return _holm(_lend(pairs, len(methods)), confidence)
+
+
+def _lend(pairs, n_methods: int):
+    """Let the other pairs say how large seed effects are here, as far as :data:`MOST_LENT` goes."""
+    claims = [c for _, _, more, less, _ in pairs for c in (more, less) if c.n_seeds > 1]
+    expected = sum((c.n_seeds - 1) * c.within for c in claims)
+    if expected <= 0:
+        return pairs
+    ratio = sum(c.scatter for c in claims) / expected
+
+    def lent(claim):
+        freedom = min(MOST_LENT, (n_methods - 2) * (claim.n_seeds - 1))
+        return claim._replace(lent=freedom, ratio=ratio)
+
+    return [(left, right, lent(more), lent(less), n) for left, right, more, less, n in pairs]
+
+
+def _areas(game: SharedGame) -> _Areas:
+    coins = np.asarray(game.coins, dtype=bool)
+    names = [(m, a) for m, attacks in game.scores.items() for a in attacks]
+    sides = [placements(game.scores[m][a], coins) for m, a in names]
+    above, below = (np.array([s[k] for s in sides]).reshape(len(names), -1) for k in (0, 1))
+    values = above.mean(axis=1)
+    n1, n0 = int(coins.sum()), int((~coins).sum())
+    covariance = np.zeros((len(names), len(names)))
+    for side, n in ((above, n1), (below, n0)):
+        centred = side - side.mean(axis=1, keepdims=True)
+        covariance += centred @ centred.T / (max(n - 1, 1) * n)
+    least = np.array([floor_variance(max(v, 1 - v), n1, n0) for v in values])
+    own = np.maximum(least - np.diag(covariance), 0.0)  # where DeLong's variance is too small
+    rows = {name: i for i, name in enumerate(names)}
+    return _Areas(rows, values - 0.5, covariance + np.diag(own))
+
+
+class _Claim(NamedTuple):
+    """That one method's worst case exceeds another's: what it rests on.
+
+    ``difference``: mean over seeds for the pair of attacks that speaks least for it; ``within`` and ``scatter``: error
+    within a seed (mean variance) and sum of squares between seeds; ``choices``: ways in which the first was chosen.
+    """
+
+    difference: float
+    within: float
+    scatter: float
+    n_seeds: int
+    shared: float
+    choices: int
+    lent: float = 0.0
+    ratio: float = 0.0
+
+    @classmethod
+    def of(cls, areas: Sequence[_Areas], high: Hashable, low: Hashable, shared: float) -> "_Claim":
+        """Against every attack on ``low``, in both directions, the worst attack on ``high``."""
+        mine = _attacks(areas, high)
+        means = {a: np.mean([g.values[g.rows[high, a]] for g in areas]) for a in mine}
+        attack = max(mine, key=lambda a: abs(means[a]))
+        turn = 1.0 if means[attack] >= 0 else -1.0
+        claims = []
+        for other in _attacks(areas, low):
+            for sign in (1.0, -1.0):
+                found = [_turned(g, (high, attack), turn, (low, other), sign) for g in areas]
+                differences, variances = np.array(found).T
+                mean = differences.mean()
+                scatter = float(((differences - mean) ** 2).sum())
+                figures = (float(mean), float(variances.mean()), scatter)
+                claims.append(cls(*figures, len(areas), shared, 2 * len(mine)))
+        claims.sort(key=lambda c: c.difference / np.sqrt(c.within + c.scatter + 1e-300))
+        return max(claims[:3], key=lambda c: _tail(c, 0.0))
+
+
+def _attacks(areas: Sequence[_Areas], method: Hashable) -> list[Hashable]:
+    """The attacks on a method that took part in all of these games."""
+    names = [a for m, a in areas[0].rows if m == method]
+    return [a for a in names if all((method, a) in g.rows for g in areas)]
+
+
+def _turned(game, high, turn, low, sign):
+    """Difference of two areas, each times its sign, and its variance."""
+    i, j = game.rows[high], game.rows[low]
+    c = game.covariance
+    variance = c[i, i] + c[j, j] - 2 * turn * sign * c[i, j]
+    return turn * game.values[i] - sign * game.values[j], max(variance, 0.0)
+
+
+def _deviations(claim: _Claim) -> tuple[np.ndarray, float, np.ndarray]:
+    """Weights of the seed effects' variances given the scatter, the error of the mean, and the effects on it."""
+    n, within = claim.n_seeds, claim.within
+    effects = within * _EFFECTS
+    own = np.maximum((1 - claim.shared) * within + effects, 1e-12 * within)
+    seen, freedom = claim.scatter + claim.lent * within * claim.ratio, n - 1 + claim.lent
+    log_weight = -freedom / 2 * np.log(own) - seen / (2 * own)
+    weight = np.exp(log_weight - log_weight.max())
+    error = np.sqrt(claim.shared * within + (1 - claim.shared) * within / n)
+    return weight / weight.sum(), float(error), np.sqrt(effects / n)
+
+
+def _tail(claim: _Claim, shift: float, choices: int = 1) -> float:
+    """Probability of a difference as large as was seen when the true one is ``shift``.
+
+    The error within seeds is paid for once for each choice of an attack; the effect of a seed is the release's, and all
+    attacks on it share it.
+    """
+    distance = claim.difference - shift
+    if claim.within <= 0:
+        return 0.0 if distance > 0 else 1.0
+    if claim.n_seeds == 1:
+        return float(min(1.0, choices * ndtr(-distance / np.sqrt(claim.within))))
+    weight, error, effects = _deviations(claim)
+    if choices == 1:
+        return float(weight @ ndtr(-distance / np.hypot(error, effects)))
+    left = (distance - effects[:, None] * _COMMON) / error
+    return float(weight @ np.minimum(1.0, choices * ndtr(-left)).mean(axis=1))
+
+
+def _p_value(claim: _Claim) -> float:
+    """One-sided, of "its worst case is not the larger one"."""
+    return _tail(claim, 0.0, claim.choices)
+
+
+def _limit(claim: _Claim, level: float) -> float:
+    """The least difference that the claim does not rule out at this level."""
+    if claim.within <= 0:
+        return claim.difference
+    scale = np.sqrt(claim.within + claim.scatter)
+    low = claim.difference - scale
+    while _tail(claim, low, claim.choices) > level and low > -2:
+        scale *= 2
+        low = claim.difference - scale
+    if _tail(claim, low, claim.choices) > level:
+        return -1.0
+    root = brentq(lambda d: _tail(claim, d, claim.choices) - level, low, claim.difference)
+    return float(max(root, -1.0))
+
+
+def _holm(pairs, confidence: float) -> list[Pair]:
+    """Adjusted p-values and intervals."""
+    raw = np.array([2 * min(_p_value(more), _p_value(less)) for _, _, more, less, _ in pairs])
+    adjusted, level = holm(raw, 1 - confidence)
+    found = []
+    for (left, right, more, less, n), p, error in zip(pairs, adjusted, level, strict=True):
+        low, high = _limit(more, error / 2), -_limit(less, error / 2)
+        value = float(np.clip(more.difference, low, high))
+        found.append(Pair(left, right, Estimate(value, low, high, _said(len(pairs), n)), p, n))
+    return found
+
+
+def _said(n_pairs: int, n_seeds: int) -> str:
+    over = f"hierarchical over {n_seeds} seeds" if n_seeds > 1 else "one seed: about these releases"
+    return f"paired on the same candidates (DeLong), {over}, Holm over {n_pairs} pairs"
+
+
+def holm(p_values: np.ndarray, error: float) -> tuple[np.ndarray, np.ndarray]:
+    """Holm's adjusted p-values, and the level at which each hypothesis was tested.
+
+    Parameters
+    ----------
+    p_values : ndarray of shape (n,)
+    error : float in (0, 1)
+        Of the family.
+
+    Returns
+    -------
+    adjusted, level : ndarray of shape (n,), float64
+        A hypothesis is rejected where ``adjusted <= error``, which is where ``p_values <= level``; those that are not
+        have the level of the step that stopped.
+
+    References
+    ----------
+    Holm (1979), Scandinavian Journal of Statistics 6:65.
+
+    Examples
+    --------
+    >>> adjusted, level = holm(np.array([0.03, 0.01, 0.02]), 0.05)
+    >>> adjusted.round(3).tolist(), level.round(4).tolist()
+    ([0.04, 0.03, 0.04], [0.05, 0.0167, 0.025])
+    """
+    n = len(p_values)
+    order = np.argsort(p_values, kind="stable")
+    adjusted, level = np.empty(n), np.empty(n)
+    running, stopped = 0.0, 0
+    for place, i in enumerate(order):
+        left = n - place
+        running = max(running, min(1.0, left * p_values[i]))
+        adjusted[i] = running
+        if running <= error:
+            level[i] = error / left
+        else:
+            stopped = stopped or left
+            level[i] = error / stopped
+    return adjusted, level

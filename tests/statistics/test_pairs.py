@@ -1,0 +1,107 @@
+"""Methods compared in pairs: variances by bootstrap, closed cases, and who is told apart."""
+
+import numpy as np
+import pytest
+from scipy.special import ndtr, ndtri
+
+from benchmark.statistics import auc
+from benchmark.statistics.pairs import SharedGame, _areas, compare_leaks, holm
+
+
+def shared(seed, areas, m=400, common=0.5, spread=0.0):
+    """A game of several methods, ``{method: AUC of each attack}``, whose scores have a part in common."""
+    rng = np.random.default_rng(seed)
+    coins = rng.random(m) < 0.5
+    base = rng.standard_normal(m)
+    scores = {}
+    for method, own in areas.items():
+        effect = spread * rng.standard_normal()
+        noise = rng.standard_normal((len(own), m))
+        mu = np.sqrt(2) * ndtri(np.clip(np.array(own) + effect, 0.01, 0.99))
+        rows = np.sqrt(common) * base + np.sqrt(1 - common) * noise + mu[:, None] * coins
+        scores[method] = dict(enumerate(rows))
+    return SharedGame(coins, scores)
+
+
+def told_apart(pair):
+    return pair.difference.low > 0 or pair.difference.high < 0
+
+
+def test_covariances_are_those_of_a_bootstrap():
+    game = shared(0, {"a": [0.7], "b": [0.6]}, m=300)
+    areas = _areas(game)
+    rng = np.random.default_rng(1)
+    members, others = np.flatnonzero(game.coins), np.flatnonzero(~game.coins)
+    draws = []
+    for _ in range(1500):
+        rows = np.concatenate([rng.choice(members, members.size), rng.choice(others, others.size)])
+        draws.append([auc(game.scores[x][0][rows], game.coins[rows]) for x in "ab"])
+    np.testing.assert_allclose(areas.covariance, np.cov(np.array(draws).T), rtol=0.15)
+    assert areas.values[0] + 0.5 == pytest.approx(auc(game.scores["a"][0], game.coins))
+
+
+def test_one_seed_one_attack_is_delongs_paired_test():
+    game = shared(2, {"a": [0.7], "b": [0.62]}, m=300)
+    areas = _areas(game)
+    (pair,) = compare_leaks([game])
+    c = areas.covariance
+    z = (areas.values[0] - areas.values[1]) / np.sqrt(c[0, 0] + c[1, 1] - 2 * c[0, 1])
+    assert pair.p == pytest.approx(
+        4 * ndtr(-z), rel=1e-6
+    )  # two-sided, and two directions of an attack
+    assert told_apart(pair) == (pair.p <= 0.05)
+    assert "about these releases" in pair.difference.method
+
+
+def test_a_difference_resolves_and_the_mirror_image_does_too():
+    games = [shared(s, {"a": [0.6] * 8, "b": [0.7] * 8}, m=700) for s in range(3)]
+    (pair,) = compare_leaks(games)
+    assert (pair.left, pair.right, pair.n_seeds) == ("a", "b", 3)
+    assert pair.difference.high < 0 and pair.p < 0.05
+    turned = [
+        SharedGame(g.coins, {"a": g.scores["a"], "b": {k: -v for k, v in g.scores["b"].items()}})
+        for g in games
+    ]
+    assert compare_leaks(turned)[0].difference.high < 0
+
+
+def test_unequal_sets_of_attacks_and_missing_seeds():
+    games = [shared(s, {"a": [0.6, 0.5], "b": [0.8], "c": [0.6]}) for s in range(3)]
+    del games[0].scores["c"]
+    pairs = {(p.left, p.right): p for p in compare_leaks(games)}
+    assert pairs["a", "b"].n_seeds == 3 and pairs["a", "c"].n_seeds == 2
+    assert told_apart(pairs["a", "b"]) and not told_apart(pairs["a", "c"])
+    assert compare_leaks([]) == []
+
+
+def test_the_same_release_twice_ties():
+    games = [shared(s, {"a": [0.7]}) for s in range(3)]
+    for g in games:
+        g.scores["b"] = g.scores["a"]
+    (pair,) = compare_leaks(games)
+    assert pair.p == 1 and not told_apart(pair) and pair.difference.value == 0
+
+
+def test_perfect_separation_has_an_error_too():
+    coins = np.arange(60) % 2 == 0
+    near = coins.astype(float)
+    near[1] = 1.0
+    (pair,) = compare_leaks([SharedGame(coins, {"a": {0: coins.astype(float)}, "b": {0: near}})])
+    assert not told_apart(pair)
+
+
+def test_interval_leaves_out_zero_just_where_p_is_small():
+    for seed in range(12):
+        areas = {"a": [0.6], "b": [0.66], "c": [0.72]}
+        for pair in compare_leaks([shared(10 * seed + k, areas, m=300) for k in range(3)]):
+            assert told_apart(pair) == (pair.p <= 0.05)
+            assert pair.difference.low <= pair.difference.value <= pair.difference.high
+
+
+def test_holm():
+    adjusted, level = holm(np.array([0.2, 0.001, 0.02]), 0.05)
+    np.testing.assert_allclose(adjusted, [0.2, 0.003, 0.04])
+    np.testing.assert_allclose(level, [0.05, 0.05 / 3, 0.025])
+    adjusted, level = holm(np.array([0.04, 0.03]), 0.05)
+    np.testing.assert_allclose(adjusted, [0.06, 0.06])
+    np.testing.assert_allclose(level, [0.025, 0.025])
