@@ -102,3 +102,9 @@ def test_readme_lists_the_built_in_suites():
     table = text("README.md").partition("### Suites")[2].partition("\n## ")[0]
     first = [line.split("|")[1] for line in table.splitlines() if line.startswith("| `")]
     assert sorted(re.findall(r"`([\w-]+)`", " ".join(first))) == sorted(built_in_suites())
+
+
+def test_every_dependency_has_a_lower_bound():
+    optional = [r for extra in PROJECT["optional-dependencies"].values() for r in extra]
+    for requirement in (*PROJECT["dependencies"], *optional):
+        assert re.fullmatch(r"[\w.-]+(\[\w+\])?>=\d[\w.]*", requirement), requirement
