@@ -434,7 +434,7 @@ def show(
         what = "no record" if not found else f"{len(found)} records"
         raise LeakboardError(
             f"{what} in {folder} with a key that starts with {key!r}. "
-            f"Keys are listed by `python -m benchmark plan --suite {opened.suite.name} --json`."
+            f"The files in {opened.root / 'records'} are called by their keys."
         )
     record = found[0].model_dump(mode="json")
     trace = record.pop("traceback", "")

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     import numpy as np
 
-__all__ = ["Node", "Outcome", "canonical_json", "digest"]
+__all__ = ["Node", "Outcome", "Task", "canonical_json", "digest"]
 
 
 def canonical_json(value: Any) -> str:
@@ -86,3 +86,23 @@ class Outcome:
     tensors: Mapping[str, Mapping[str, np.ndarray]] = field(default_factory=dict)
     status: str = "ok"
     reason: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Task:
+    """A node whose inputs are loaded: what is left to do, and what is settled already.
+
+    Parameters
+    ----------
+    run : callable, optional
+        ``run(context) -> Outcome`` may run code of plugins. It holds the node's inputs and nothing that leads to
+        others; ``context`` is a mapping with ``device``, ``scratch`` and ``progress``.
+    kept : Outcome, optional
+        What the referee settles itself. Of two values or arrays of one name, these count and not those of ``run``.
+    may_write : bool
+        Whether ``run`` may write elsewhere than in its scratch folder, say to cache what it downloads.
+    """
+
+    run: Callable[[Mapping[str, Any]], Outcome] | None = None
+    kept: Outcome | None = None
+    may_write: bool = False

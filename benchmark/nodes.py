@@ -1,13 +1,16 @@
-"""What each kind of node does: read the artifacts of the nodes it needs, call a plugin, hand back what to store.
+"""What each kind of node does: read what it may know from the nodes it needs, call a plugin, hand back what to store.
 
-Runs in a process of its own (see :mod:`benchmark.engines`). What a plugin may not see is not given to it: an attack's
-node reads the candidates and never the coins.
+In two halves, in a process of its own (see :mod:`benchmark.engines`). :func:`prepare` reads the store and runs no code
+of plugins; the task that it returns does, and holds the inputs alone. What a plugin may not see is not given to it: a
+method gets the members and no candidate besides, an attack the candidates and never the coins. And what a plugin may
+not decide (how many members there were, which candidates a shadow was fitted on) the first half keeps.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -47,34 +50,46 @@ from benchmark.game import (
     reveal_coins,
     subset_rows,
 )
-from benchmark.node import Node, Outcome, digest
+from benchmark.node import Node, Outcome, Task, digest
 from benchmark.registry import default_registry
 from benchmark.similarity import candidate_nearness, fidelity
 from benchmark.store import Store
 from benchmark.suite import GameRules
 from benchmark.units import NEAR_EQUAL, find_units
 
-__all__ = ["execute", "guarantee_of", "load_records"]
+__all__ = ["guarantee_of", "load_records", "prepare"]
 
 
-def execute(node: Node, store: Store, context_kwargs: Mapping[str, Any]) -> Outcome:
-    """Do the work of one node.
+def prepare(node: Node, store: Store) -> Task:
+    """Load the inputs of one node; what is left of it may run code of plugins, and holds these inputs alone.
 
     Parameters
     ----------
     node : Node
     store : Store
         Holds the artifacts of the nodes that it needs.
-    context_kwargs : mapping
-        ``device``, ``scratch`` and ``progress`` of the context; the seed comes from the node's key.
-
-    Returns
-    -------
-    Outcome
-        Values and arrays to store.
     """
-    context = Context(seed=_seed(node.key), **context_kwargs)
-    return _KINDS[node.kind](node, store, context)
+    return _KINDS[node.kind](node, store)
+
+
+def _task(node: Node, function: Callable[..., Outcome], *inputs: Any, **more: Any) -> Task:
+    """The task of calling ``function(node, *inputs, context)``."""
+    return Task(run=partial(_begin, node, function, inputs), **more)
+
+
+def _begin(
+    node: Node,
+    function: Callable[..., Outcome],
+    inputs: Sequence[Any],
+    given: Mapping[str, Any],
+) -> Outcome:
+    """``given`` is ``device``, ``scratch`` and ``progress`` of the context; the seed comes from the node's key."""
+    return function(node, *inputs, Context(seed=_seed(node.key), **given))
+
+
+def _seeded(node: Node) -> Context:
+    """What the first half draws from: the same randomness as the second."""
+    return Context(seed=_seed(node.key))
 
 
 def _seed(key: str) -> int:
@@ -122,7 +137,11 @@ def _plugin(kind: str, spec: Mapping[str, Any]) -> Any:
 # ---------------------------------------------------------------- datasets and features
 
 
-def _dataset(node: Node, store: Store, context: Context) -> Outcome:
+def _prepare_dataset(node: Node, store: Store) -> Task:
+    return _task(node, _dataset, may_write=True)
+
+
+def _dataset(node: Node, context: Context) -> Outcome:
     plugin: Dataset = _plugin("datasets", node.spec["dataset"])
     content = plugin.load(context)
     subset = node.spec["subset"]
@@ -155,17 +174,20 @@ def _part(records: Records, size: int | None, context: Context, name: str) -> Re
     return records.take(rows)
 
 
-def _features(node: Node, store: Store, context: Context) -> Outcome:
-    extractor: FeatureExtractor = _plugin("features", node.spec["features"])
+def _prepare_features(node: Node, store: Store) -> Task:
     (dataset,) = node.needs
     values = _values(store, dataset)
-    arrays = {}
-    for name in ("pool", "test") if values["n_test"] else ("pool",):
-        arrays[name] = records_arrays(
-            _embed(load_records(store, dataset, name), extractor, context)
-        )
+    names = ("pool", "test") if values["n_test"] else ("pool",)
+    images = {name: load_records(store, dataset, name) for name in names}
     kept = {k: values[k] for k in ("n_classes", "n_pool", "n_test")}
-    return Outcome(values={**kept, "extractor": extractor.info.name}, arrays=arrays)
+    kept["extractor"] = node.spec["features"]["name"]
+    return _task(node, _features, images, kept=Outcome(values=kept), may_write=True)
+
+
+def _features(node: Node, images: Mapping[str, Records], context: Context) -> Outcome:
+    extractor: FeatureExtractor = _plugin("features", node.spec["features"])
+    embedded = {name: _embed(records, extractor, context) for name, records in images.items()}
+    return Outcome(arrays={name: records_arrays(records) for name, records in embedded.items()})
 
 
 def _embed(images: Records, extractor: FeatureExtractor, context: Context) -> Records:
@@ -180,13 +202,13 @@ def _embed(images: Records, extractor: FeatureExtractor, context: Context) -> Re
 # ---------------------------------------------------------------- the game
 
 
-def _units(node: Node, store: Store, context: Context) -> Outcome:
+def _prepare_units(node: Node, store: Store) -> Task:
     """Which records of a dataset are one and the same; see :mod:`benchmark.units`."""
     (dataset,) = node.needs
     values = _values(store, dataset)
     test = load_records(store, dataset, "test") if values["n_test"] else None
     units = find_units(load_records(store, dataset, "pool"), test)
-    return Outcome(
+    found = Outcome(
         values={
             "n_units": len(np.unique(units.pool)),
             "n_equal": units.n_equal,
@@ -197,9 +219,11 @@ def _units(node: Node, store: Store, context: Context) -> Outcome:
         },
         arrays={"units": {name: getattr(units, name) for name in ("pool", "test", "test_kept")}},
     )
+    return Task(kept=found)
 
 
-def _game(node: Node, store: Store, context: Context) -> Outcome:
+def _prepare_game(node: Node, store: Store) -> Task:
+    """Draw the game: the referee's own work, in a process that never runs a plugin."""
     dataset, by_record = node.needs
     values, units = _values(store, dataset), store.arrays(by_record, "units")
     draw, secret = _draw_of(node), _secret_of(node, store)
@@ -221,7 +245,7 @@ def _game(node: Node, store: Store, context: Context) -> Outcome:
         "test_owners": of_test,
     }
     told = reveal_coins(game.units, game.coins, secret.rng("gate", draw))
-    return Outcome(
+    drawn = Outcome(
         values={
             "n_candidates": len(game.candidates),
             "n_units": int(game.units.max()) + 1,
@@ -239,6 +263,7 @@ def _game(node: Node, store: Store, context: Context) -> Outcome:
             "gate": {"known_coins": told},
         },
     )
+    return Task(kept=drawn)
 
 
 def _draw_of(game: Node) -> str:
@@ -262,26 +287,58 @@ def _secret_of(game: Node, store: Store) -> Secret:
 # ---------------------------------------------------------------- fitting and releasing
 
 
-def _fit(node: Node, store: Store, context: Context) -> Outcome:
-    method: Method = _plugin("methods", node.spec["method"])
-    source, game, *_ = node.needs
+@dataclass(frozen=True)
+class _Training:
+    """What a method is fitted on. ``holdout`` is for controls that ask for it."""
+
+    members: Records
+    n_classes: int
+    holdout: Records | None = None
+    base: _Stored | None = None
+
+
+@dataclass(frozen=True)
+class _Stored:
+    """A stored release, with the method that restores it and what that works from."""
+
+    method: Mapping[str, Any]
+    saved: Saved
+    base: _Stored | None = None
+
+
+def _prepare_fit(node: Node, store: Store) -> Task:
+    source, game, *base = node.needs
     pool = load_records(store, source, "pool")
     rows, secret = store.arrays(game, "public"), store.arrays(game, "secret")
-    members = pool.take(rows["candidates"][secret["coins"]])
-    if method.info.needs_holdout:
-        context = _with_holdout(method, context, pool.take(secret["holdout"]))
-    return _fitted(node, store, context, method, members)
+    training = _Training(
+        members=pool.take(rows["candidates"][secret["coins"]]),
+        n_classes=_values(store, source)["n_classes"],
+        holdout=pool.take(secret["holdout"]) if _is_granted(node, "holdout") else None,
+        base=_load_stored(node.spec["base"], store, base[0]) if base else None,
+    )
+    return _training_task(node, training)
 
 
-def _fitted(
-    node: Node, store: Store, context: Context, method: Method, members: Records
-) -> Outcome:
+def _training_task(node: Node, training: _Training) -> Task:
+    dimension = int(np.prod(training.members.data.shape[1:]))
+    kept = Outcome(values={"n_members": len(training.members), "dimension": dimension})
+    return _task(node, _fit, training, kept=kept)
+
+
+def _is_granted(node: Node, what: str) -> bool:
+    """Whether the plan grants the node ``holdout`` or ``members``, which few plugins may see."""
+    return what in node.spec.get("grants", ())
+
+
+def _fit(node: Node, training: _Training, context: Context) -> Outcome:
     """Fit a method, on top of the release that it works from if there is one; what is kept of it."""
-    source, _, *base = node.needs
-    if base:
-        context = replace(context, base=_restored(node.spec["base"], store, base[0], context))
-    release = method.fit(members, context)
-    _check_release(release, members, _values(store, source)["n_classes"])
+    method: Method = _plugin("methods", node.spec["method"])
+    _check_holdout(method)
+    context = replace(context, holdout=training.holdout)
+    if training.base is not None:
+        context = replace(context, base=_restored(training.base, context))
+    release = method.fit(training.members, context)
+    _check_release(release, training.members, training.n_classes)
     order = _release_order(release, context)
     records = release.records.take(order).replace(groups=None)
     arrays = {"release": records_arrays(records)}
@@ -291,8 +348,6 @@ def _fitted(
         values={
             "extractor": records.extractor,
             "n_released": len(records),
-            "n_members": len(members),
-            "dimension": int(np.prod(members.data.shape[1:])),
             "guarantee": _guarantee_values(release.guarantee),
             "notes": {k: _plain(v) for k, v in release.notes.items()},
         },
@@ -301,36 +356,48 @@ def _fitted(
     )
 
 
-def _restored(method: Mapping[str, Any], store: Store, fit: str, context: Context) -> Release:
-    """A stored release with its sampler and weights; what it works from is restored before it."""
+def _load_stored(method: Mapping[str, Any], store: Store, fit: str) -> _Stored:
+    """A stored release with what it is restored from."""
     record = store.read(fit)
+    base = None
     if record is not None and "base" in record.spec:
-        base = _restored(record.spec["base"], store, record.needs[2], context)
-        context = replace(context, base=base)
+        base = _load_stored(record.spec["base"], store, record.needs[2])
     saved = Saved(
         records=load_records(store, fit, "release"),
         state=store.tensors(fit, "state") if "state.safetensors" in _artifacts(store, fit) else {},
         guarantee=guarantee_of(_values(store, fit)["guarantee"]),
     )
-    plugin: Method = _plugin("methods", method)
-    return plugin.restore(saved, context)
+    return _Stored(method=method, saved=saved, base=base)
 
 
-def _reference(node: Node, store: Store, context: Context) -> Outcome:
+def _restored(stored: _Stored, context: Context) -> Release:
+    """A stored release with its sampler and weights; what it works from is restored before it."""
+    if stored.base is not None:
+        context = replace(context, base=_restored(stored.base, context))
+    plugin: Method = _plugin("methods", stored.method)
+    return plugin.restore(stored.saved, context)
+
+
+def _prepare_reference(node: Node, store: Store) -> Task:
     """Fit the method on auxiliary records, as many as there are members or all of them; never reads the coins."""
-    method: Method = _plugin("methods", node.spec["method"])
-    source, game, *_ = node.needs
+    source, game, *base = node.needs
     pool, rows = load_records(store, source, "pool"), store.arrays(game, "public")
-    auxiliary, n = pool.take(rows["auxiliary"]), len(rows["candidates"]) // 2
-    if method.info.needs_holdout:
-        half = subset_rows(
-            auxiliary.groups, len(auxiliary), len(auxiliary) // 2, context.rng("holdout")
+    auxiliary, n, holdout = pool.take(rows["auxiliary"]), len(rows["candidates"]) // 2, None
+    if _is_granted(node, "holdout"):
+        rng = _seeded(node).rng("holdout")
+        holdout = auxiliary.take(
+            subset_rows(auxiliary.groups, len(auxiliary), len(auxiliary) // 2, rng)
         )
-        context = _with_holdout(method, context, auxiliary.take(half))
     if n < len(auxiliary):
         own = subset_rows(auxiliary.groups, len(auxiliary), n, _of_game(game).rng("reference"))
         auxiliary = auxiliary.take(own)
-    return _fitted(node, store, context, method, auxiliary)
+    training = _Training(
+        members=auxiliary,
+        n_classes=_values(store, source)["n_classes"],
+        holdout=holdout,
+        base=_load_stored(node.spec["base"], store, base[0]) if base else None,
+    )
+    return _training_task(node, training)
 
 
 def _of_game(game: str) -> Context:
@@ -341,13 +408,12 @@ def _of_game(game: str) -> Context:
     return Context(seed=_seed(game))
 
 
-def _with_holdout(method: Method, context: Context, holdout: Records) -> Context:
-    if not method.info.control:
+def _check_holdout(method: Method) -> None:
+    if method.info.needs_holdout and not method.info.control:
         raise LeakboardError(
             f"{method.info.name} asks for the holdout records, which only controls may see. "
             "Set `control=True` in its info or do without."
         )
-    return replace(context, holdout=holdout)
 
 
 def _release_order(release: Release, context: Context) -> np.ndarray:
@@ -397,16 +463,23 @@ def guarantee_of(values: Mapping[str, Any] | None) -> Guarantee | None:
     return kinds[values["kind"]](**{k: v for k, v in values.items() if k != "kind"})
 
 
-def _embed_release(node: Node, store: Store, context: Context) -> Outcome:
-    extractor: FeatureExtractor = _plugin("features", node.spec["features"])
+def _prepare_embed(node: Node, store: Store) -> Task:
     (fit,) = node.needs
-    records = _embed(load_records(store, fit, "release"), extractor, context)
-    arrays = {"release": records_arrays(records)}
-    if "referee.npz" in _artifacts(store, fit):
-        arrays["referee"] = store.arrays(fit, "referee")
-    return Outcome(
-        values={**_values(store, fit), "extractor": extractor.info.name, "notes": {}}, arrays=arrays
-    )
+    values = {**_values(store, fit), "extractor": node.spec["features"]["name"], "notes": {}}
+    kept = Outcome(values=values, arrays=_referee_arrays(store, fit))
+    return _task(node, _embed_release, load_records(store, fit, "release"), kept=kept)
+
+
+def _embed_release(node: Node, release: Records, context: Context) -> Outcome:
+    extractor: FeatureExtractor = _plugin("features", node.spec["features"])
+    return Outcome(arrays={"release": records_arrays(_embed(release, extractor, context))})
+
+
+def _referee_arrays(store: Store, fit: str) -> dict[str, dict[str, np.ndarray]]:
+    """What a fit says of whom its records stand for, which no attack sees."""
+    if "referee.npz" not in _artifacts(store, fit):
+        return {}
+    return {"referee": store.arrays(fit, "referee")}
 
 
 def _artifacts(store: Store, key: str) -> Mapping[str, str]:
@@ -417,93 +490,134 @@ def _artifacts(store: Store, key: str) -> Mapping[str, str]:
 # ---------------------------------------------------------------- publishing
 
 
-def _publish(node: Node, store: Store, context: Context) -> Outcome:
+def _prepare_publish(node: Node, store: Store) -> Task:
     """A release whose records are perturbed; what it claims and which member a record stands for stay as they were.
 
     Scales come from the auxiliary records, which are no members: perturbing is post-processing, which no guarantee
     minds.
     """
     release, source, game = node.needs
-    perturbed = _perturbed(node, store, source, game)
-    records = perturbed(load_records(store, release, "release"), context.rng("publish"))
-    arrays = {"release": records_arrays(records)}
-    if "referee.npz" in _artifacts(store, release):
-        arrays["referee"] = store.arrays(release, "referee")
-    return Outcome(values={**_values(store, release), "notes": {}}, arrays=arrays)
+    kept = Outcome(
+        values={**_values(store, release), "notes": {}}, arrays=_referee_arrays(store, release)
+    )
+    records = load_records(store, release, "release")
+    return _task(node, _publish, records, _auxiliary(store, source, game), kept=kept)
 
 
-def _publish_shadows(node: Node, store: Store, context: Context) -> Outcome:
+def _auxiliary(store: Store, source: str, game: str) -> Records:
+    return load_records(store, source, "pool").take(store.arrays(game, "public")["auxiliary"])
+
+
+def _publish(node: Node, release: Records, auxiliary: Records, context: Context) -> Outcome:
+    records = _perturbed(node, release, auxiliary, context.rng("publish"))
+    return Outcome(arrays={"release": records_arrays(records)})
+
+
+def _prepare_publish_shadows(node: Node, store: Store) -> Task:
     """Shadow releases, perturbed as the release under attack is, each with noise of its own."""
     shadows, source, game = node.needs
-    perturbed = _perturbed(node, store, source, game)
-    releases = _load_releases(store, shadows)
-    return Outcome(
-        values=dict(_values(store, shadows)),
-        arrays={
-            "releases": _stacked(
-                [perturbed(r, context.rng("publish", i)) for i, r in enumerate(releases)]
-            ),
-            "inclusion": store.arrays(shadows, "inclusion"),
-        },
+    kept = Outcome(
+        values=_values(store, shadows), arrays={"inclusion": store.arrays(shadows, "inclusion")}
     )
+    releases = _load_releases(store, shadows)
+    return _task(node, _publish_shadows, releases, _auxiliary(store, source, game), kept=kept)
+
+
+def _publish_shadows(
+    node: Node, releases: Sequence[Records], auxiliary: Records, context: Context
+) -> Outcome:
+    published = [
+        _perturbed(node, release, auxiliary, context.rng("publish", i))
+        for i, release in enumerate(releases)
+    ]
+    return Outcome(arrays={"releases": _stacked(published)})
 
 
 def _perturbed(
-    node: Node, store: Store, source: str, game: str
-) -> Callable[[Records, np.random.Generator], Records]:
-    """Perturbs released records, with the scales of the auxiliary records."""
+    node: Node, records: Records, auxiliary: Records, rng: np.random.Generator
+) -> Records:
+    """Released records, perturbed with the scales of the auxiliary records."""
     perturbation: Perturbation = _plugin("perturbations", node.spec["perturbation"])
-    auxiliary = load_records(store, source, "pool").take(store.arrays(game, "public")["auxiliary"])
-
-    def apply(records: Records, rng: np.random.Generator) -> Records:
-        changed = perturbation.apply(records, node.spec["severity"], rng, auxiliary)
-        if len(changed) != len(records):
-            raise InvalidRecords(
-                f"{perturbation.info.name} must keep the {len(records)} records. Got {len(changed)}."
-            )
-        return changed
-
-    return apply
+    changed = perturbation.apply(records, node.spec["severity"], rng, auxiliary)
+    if len(changed) != len(records):
+        raise InvalidRecords(
+            f"{perturbation.info.name} must keep the {len(records)} records. Got {len(changed)}."
+        )
+    return changed
 
 
 # ---------------------------------------------------------------- shadows
 
 
-def _shadows(node: Node, store: Store, context: Context) -> Outcome:
+def _prepare_shadows(node: Node, store: Store) -> Task:
     """Fit a chunk of shadows on random halves of the candidates, in pairs; never reads the coins."""
-    method: Method = _plugin("methods", node.spec["method"])
     source, game, *base = node.needs
     pool = load_records(store, source, "pool")
     rows = store.arrays(game, "public")
     n, first = node.spec["size"], node.spec["chunk"] * node.spec["size"] // 2
     draws = [_of_game(game).rng("shadow pair", first + i) for i in range(n // 2)]
     included = np.concatenate([draw_shadow_pair(rows["units"], rng) for rng in draws])
-    members = [pool.take(rows["candidates"][mask]) for mask in included]
-    contexts = [_shadow_context(method, context, i, pool, rows["auxiliary"]) for i in range(n)]
-    if base:
-        restored = _restored_shadows(node.spec["base"], store, base[0], contexts)
-        contexts = [replace(c, base=r) for c, r in zip(contexts, restored, strict=True)]
-    releases = method.fit_many(members, contexts)
-    if len(releases) != n:
-        raise InvalidRecords(
-            f"fit_many of {method.info.name} must return {n} releases. Got {len(releases)}."
-        )
     n_classes = _values(store, source)["n_classes"]
+    fresh = pool.take(rows["auxiliary"]) if _is_granted(node, "holdout") else None
+    bases = _load_stored_shadows(node.spec["base"], store, base[0]) if base else [None] * n
+    trainings = [
+        _Training(
+            members=pool.take(rows["candidates"][mask]),
+            n_classes=n_classes,
+            holdout=None if fresh is None else _shadow_holdout(node, i, fresh),
+            base=bases[i],
+        )
+        for i, mask in enumerate(included)
+    ]
+    inclusion = {
+        "candidates": included,
+        "auxiliary": np.zeros((n, len(rows["auxiliary"])), dtype=bool),
+    }
+    kept = Outcome(values={"n_shadows": n}, arrays={"inclusion": inclusion})
+    return _task(node, _shadows, trainings, kept=kept)
+
+
+def _shadow_holdout(node: Node, i: int, fresh: Records) -> Records:
+    """A random half of the auxiliary records (whole identities) for a control that releases fresh ones.
+
+    They stand to the attacker as the holdout stands to the referee.
+    """
+    rng = Context(seed=_seeded(node).derive("shadow", i)).rng("shadow holdout")
+    return fresh.take(subset_rows(fresh.groups, len(fresh), len(fresh) // 2, rng))
+
+
+def _shadows(node: Node, trainings: Sequence[_Training], context: Context) -> Outcome:
+    method: Method = _plugin("methods", node.spec["method"])
+    _check_holdout(method)
+    contexts = [_shadow_context(context, i, t) for i, t in enumerate(trainings)]
+    members = [t.members for t in trainings]
+    releases = method.fit_many(members, contexts)
+    if len(releases) != len(trainings):
+        raise InvalidRecords(
+            f"fit_many of {method.info.name} must return {len(trainings)} releases. Got {len(releases)}."
+        )
     records = []
-    for release, own, its_context in zip(releases, members, contexts, strict=True):
-        _check_release(release, own, n_classes)
+    for release, own, its_context in zip(releases, trainings, contexts, strict=True):
+        _check_release(release, own.members, own.n_classes)
         records.append(release.records.take(_release_order(release, its_context)))
     return Outcome(
-        values={"extractor": records[0].extractor, "n_shadows": n},
-        arrays={
-            "releases": _stacked(records),
-            "inclusion": {
-                "candidates": included,
-                "auxiliary": np.zeros((n, len(rows["auxiliary"])), dtype=bool),
-            },
-        },
+        values={"extractor": records[0].extractor},
+        arrays={"releases": _stacked(records)},
         tensors={"states": _stacked_states(releases)} if node.spec.get("states") else {},
     )
+
+
+def _shadow_context(context: Context, i: int, training: _Training) -> Context:
+    """The context of shadow ``i`` of a chunk: its own seed and scratch folder, and its base restored."""
+    scratch = context.scratch / f"shadow-{i}"
+    scratch.mkdir(parents=True, exist_ok=True)
+    own = Context(
+        seed=context.derive("shadow", i),
+        device=context.device,
+        scratch=scratch,
+        holdout=training.holdout,
+    )
+    return own if training.base is None else replace(own, base=_restored(training.base, own))
 
 
 def _stacked_states(releases: Sequence[Release]) -> dict[str, np.ndarray]:
@@ -511,44 +625,21 @@ def _stacked_states(releases: Sequence[Release]) -> dict[str, np.ndarray]:
     return {f"{i}/{name}": value for i, r in enumerate(releases) for name, value in r.state.items()}
 
 
-def _restored_shadows(
-    method: Mapping[str, Any], store: Store, key: str, contexts: Sequence[Context]
-) -> list[Release]:
-    """The shadows of a base, restored, each after what it works from itself. What they claim is not kept."""
-    record = store.read(key)
+def _load_stored_shadows(method: Mapping[str, Any], store: Store, key: str) -> list[_Stored]:
+    """The shadows of a base, each with what it works from itself. What they claim is not kept."""
+    record, releases = store.read(key), _load_releases(store, key)
+    bases: Sequence[_Stored | None] = [None] * len(releases)
     if record is not None and "base" in record.spec:
-        bases = _restored_shadows(record.spec["base"], store, record.needs[2], contexts)
-        contexts = [replace(c, base=b) for c, b in zip(contexts, bases, strict=True)]
-    states: list[dict[str, np.ndarray]] = [{} for _ in contexts]
+        bases = _load_stored_shadows(record.spec["base"], store, record.needs[2])
+    states: list[dict[str, np.ndarray]] = [{} for _ in releases]
     if "states.safetensors" in _artifacts(store, key):
         for path, value in store.tensors(key, "states").items():
             number, name = path.split("/", 1)
             states[int(number)][name] = value
-    plugin: Method = _plugin("methods", method)
     return [
-        plugin.restore(Saved(records=records, state=state, guarantee=None), context)
-        for records, state, context in zip(
-            _load_releases(store, key), states, contexts, strict=True
-        )
+        _Stored(method=method, saved=Saved(records=records, state=state, guarantee=None), base=base)
+        for records, state, base in zip(releases, states, bases, strict=True)
     ]
-
-
-def _shadow_context(
-    method: Method, context: Context, i: int, pool: Records, auxiliary: np.ndarray
-) -> Context:
-    """The context of shadow ``i`` of a chunk: its own seed and scratch folder.
-
-    A control that releases fresh records gets a random half of the auxiliary ones (whole identities), which stand to
-    the attacker as the holdout stands to the referee.
-    """
-    scratch = context.scratch / f"shadow-{i}"
-    scratch.mkdir(parents=True, exist_ok=True)
-    own = Context(seed=context.derive("shadow", i), device=context.device, scratch=scratch)
-    if not method.info.needs_holdout:
-        return own
-    fresh = pool.take(auxiliary)
-    half = subset_rows(fresh.groups, len(fresh), len(fresh) // 2, own.rng("shadow holdout"))
-    return _with_holdout(method, own, fresh.take(half))
 
 
 def _stacked(records: list[Records]) -> dict[str, np.ndarray]:
@@ -577,17 +668,19 @@ def _load_releases(store: Store, key: str) -> list[Records]:
     ]
 
 
-def _embed_shadows(node: Node, store: Store, context: Context) -> Outcome:
-    extractor: FeatureExtractor = _plugin("features", node.spec["features"])
+def _prepare_embed_shadows(node: Node, store: Store) -> Task:
     (shadows,) = node.needs
-    records = [_embed(r, extractor, context) for r in _load_releases(store, shadows)]
-    return Outcome(
-        values={**_values(store, shadows), "extractor": extractor.info.name},
-        arrays={
-            "releases": _stacked(records),
-            "inclusion": store.arrays(shadows, "inclusion"),
-        },
+    kept = Outcome(
+        values={**_values(store, shadows), "extractor": node.spec["features"]["name"]},
+        arrays={"inclusion": store.arrays(shadows, "inclusion")},
     )
+    return _task(node, _embed_shadows, _load_releases(store, shadows), kept=kept)
+
+
+def _embed_shadows(node: Node, releases: Sequence[Records], context: Context) -> Outcome:
+    extractor: FeatureExtractor = _plugin("features", node.spec["features"])
+    embedded = [_embed(records, extractor, context) for records in releases]
+    return Outcome(arrays={"releases": _stacked(embedded)})
 
 
 def _load_shadows(store: Store, keys: Sequence[str], n: int) -> Shadows:
@@ -604,20 +697,58 @@ def _load_shadows(store: Store, keys: Sequence[str], n: int) -> Shadows:
 # ---------------------------------------------------------------- attacks
 
 
-def _attack(node: Node, store: Store, context: Context) -> Outcome:
-    attack: Attack = _plugin("attacks", node.spec["attack"])
+@dataclass(frozen=True)
+class _Offered:
+    """What an attack's view is made of: a release of which no more is stored here than its access grants."""
+
+    records: Records
+    generator: _Stored | None = None
+
+
+def _prepare_attack(node: Node, store: Store) -> Task:
     source, game, *releases = node.needs
     pool = load_records(store, source, "pool")
     public = store.arrays(game, "public")
     candidates = pool.take(public["candidates"])
     candidates = _with_units(candidates, public["units"])
+    offered = _offered(node, store, releases.pop(0)) if releases else None
+    reference = _offered(node, store, releases.pop(0)) if node.spec.get("reference") else None
+    shadows = _load_shadows(store, releases, node.spec["shadows"]) if releases else None
+    told = None if offered else store.arrays(game, "gate")["known_coins"]
+    view = View(access=_access(node), known_coins=told, shadows=shadows)
     auxiliary = _with_units(pool.take(public["auxiliary"]), public["auxiliary_owners"])
-    view = _view(node, store, context, releases[0] if releases else "", game)
-    shadows = releases[1:]
-    if node.spec.get("reference"):
-        view = replace(view, reference=_granted(node, store, context, shadows.pop(0)))
-    if shadows:
-        view = replace(view, shadows=_load_shadows(store, shadows, node.spec["shadows"]))
+    return _task(node, _attack, view, offered, reference, candidates, auxiliary)
+
+
+def _access(node: Node) -> Access:
+    return Access[node.spec["access"].upper()]
+
+
+def _offered(node: Node, store: Store, fit: str) -> _Offered:
+    """A stored release, with what restores its generator where the attack's access grants that."""
+    records = load_records(store, fit, "release")
+    if _access(node) in (Access.RECORDS, Access.TRAINER):
+        return _Offered(records)
+    return _Offered(records, _load_stored(node.spec["method"], store, fit))
+
+
+def _attack(
+    node: Node,
+    view: View,
+    offered: _Offered | None,
+    reference: _Offered | None,
+    candidates: Records,
+    auxiliary: Records,
+    context: Context,
+) -> Outcome:
+    attack: Attack = _plugin("attacks", node.spec["attack"])
+    if offered is not None:
+        release = _granted(view.access, offered, context)
+        view = replace(
+            view, records=release.records, sample=release.sample, weights=release.weights
+        )
+    if reference is not None:
+        view = replace(view, reference=_granted(view.access, reference, context))
     answer = attack.run(view, candidates, auxiliary, context)
     n_released = len(view.records) if view.records is not None else 0
     answer = check_answer(answer, len(candidates), n_released)
@@ -627,6 +758,18 @@ def _attack(node: Node, store: Store, context: Context) -> Outcome:
             "notes": {k: _plain(v) for k, v in getattr(answer, "notes", {}).items()},
         },
         arrays=_answer_arrays(answer, candidates, auxiliary, view.records),
+    )
+
+
+def _granted(access: Access, offered: _Offered, context: Context) -> Release:
+    """A release, with no more than the access grants."""
+    if offered.generator is None:
+        return Release(records=offered.records)
+    restored = _restored(offered.generator, context)
+    return Release(
+        records=offered.records,
+        sample=restored.sample,
+        weights=restored.weights if access is Access.WEIGHTS else None,
     )
 
 
@@ -667,38 +810,17 @@ def _answer_arrays(
     return arrays
 
 
-def _view(node: Node, store: Store, context: Context, fit: str, game: str) -> View:
-    access = Access[node.spec["access"].upper()]
-    if access is Access.NONE:
-        return View(access=access, known_coins=store.arrays(game, "gate")["known_coins"])
-    release = _granted(node, store, context, fit)
-    return View(
-        access=access, records=release.records, sample=release.sample, weights=release.weights
-    )
-
-
-def _granted(node: Node, store: Store, context: Context, fit: str) -> Release:
-    """A stored release, with no more than the attack's access grants."""
-    access = Access[node.spec["access"].upper()]
-    records = load_records(store, fit, "release")
-    if access in (Access.RECORDS, Access.TRAINER):
-        return Release(records=records)
-    restored = _restored(node.spec["method"], store, fit, context)
-    return Release(
-        records=records,
-        sample=restored.sample,
-        weights=restored.weights if access is Access.WEIGHTS else None,
-    )
-
-
 # ---------------------------------------------------------------- utility
 
 
-def _perturb(node: Node, store: Store, context: Context) -> Outcome:
-    perturbation: Perturbation = _plugin("perturbations", node.spec["perturbation"])
+def _prepare_perturb(node: Node, store: Store) -> Task:
     source, game = node.needs
     test = _test_records(store, source, game)
-    reference = load_records(store, source, "pool").take(store.arrays(game, "public")["auxiliary"])
+    return _task(node, _perturb, test, _auxiliary(store, source, game))
+
+
+def _perturb(node: Node, test: Records, reference: Records, context: Context) -> Outcome:
+    perturbation: Perturbation = _plugin("perturbations", node.spec["perturbation"])
     rng = context.rng("perturbation")
     records = perturbation.apply(test, node.spec["severity"], rng, reference)
     if "features" in node.spec:
@@ -714,26 +836,33 @@ def _test_records(store: Store, source: str, game: str) -> Records:
     return load_records(store, source, name).take(rows)
 
 
-def _utility(node: Node, store: Store, context: Context) -> Outcome:
-    utility: Utility = _plugin("utilities", node.spec["utility"])
+def _prepare_utility(node: Node, store: Store) -> Task:
     source, game, fit, dataset, *conditions = node.needs
-    n_classes = _values(store, dataset)["n_classes"]
-    if utility.info.labelled and n_classes < 2:
-        raise NotApplicable(f"{utility.info.name} needs two classes or more; the dataset has one")
-    pool = load_records(store, source, "pool")
+    pool, public = load_records(store, source, "pool"), store.arrays(game, "public")
     test = {"clean": _test_records(store, source, game)}
     test |= {key: load_records(store, key, "test") for key in conditions}
-    if utility.info.needs_members:
-        coins = store.arrays(game, "secret")["coins"]
-        members = pool.take(store.arrays(game, "public")["candidates"][coins])
-        context = replace(context, members=members)
-    answers = utility.evaluate(
-        load_records(store, fit, "release"),
-        pool.take(store.arrays(game, "public")["validation"]),
-        test,
-        n_classes,
-        context,
-    )
+    members = None
+    if _is_granted(node, "members"):
+        members = pool.take(public["candidates"][store.arrays(game, "secret")["coins"]])
+    n_classes = _values(store, dataset)["n_classes"]
+    release, validation = load_records(store, fit, "release"), pool.take(public["validation"])
+    return _task(node, _utility, release, validation, test, n_classes, members)
+
+
+def _utility(
+    node: Node,
+    release: Records,
+    validation: Records,
+    test: Mapping[str, Records],
+    n_classes: int,
+    members: Records | None,
+    context: Context,
+) -> Outcome:
+    utility: Utility = _plugin("utilities", node.spec["utility"])
+    if utility.info.labelled and n_classes < 2:
+        raise NotApplicable(f"{utility.info.name} needs two classes or more; the dataset has one")
+    context = replace(context, members=members)
+    answers = utility.evaluate(release, validation, test, n_classes, context)
     missing = set(test) - set(answers)
     if missing:
         raise InvalidRecords(
@@ -775,19 +904,19 @@ def _check_predictions(answer: object, n: int, n_classes: int) -> None:
         )
 
 
-_KINDS: Mapping[str, Callable[[Node, Store, Context], Outcome]] = {
-    "dataset": _dataset,
-    "units": _units,
-    "features": _features,
-    "game": _game,
-    "fit": _fit,
-    "reference": _reference,
-    "publish": _publish,
-    "publish shadows": _publish_shadows,
-    "embed": _embed_release,
-    "shadows": _shadows,
-    "embed shadows": _embed_shadows,
-    "attack": _attack,
-    "perturb": _perturb,
-    "utility": _utility,
+_KINDS: Mapping[str, Callable[[Node, Store], Task]] = {
+    "dataset": _prepare_dataset,
+    "units": _prepare_units,
+    "features": _prepare_features,
+    "game": _prepare_game,
+    "fit": _prepare_fit,
+    "reference": _prepare_reference,
+    "publish": _prepare_publish,
+    "publish shadows": _prepare_publish_shadows,
+    "embed": _prepare_embed,
+    "shadows": _prepare_shadows,
+    "embed shadows": _prepare_embed_shadows,
+    "attack": _prepare_attack,
+    "perturb": _prepare_perturb,
+    "utility": _prepare_utility,
 }

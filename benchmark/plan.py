@@ -168,12 +168,17 @@ class _Builder:
         more: Mapping[str, Any],
         needs: Sequence[str],
         work: int = 1,
+        grants: Sequence[str] = (),
     ) -> str:
-        """Add a node whose spec names plugins by role; limits are those of the first."""
+        """Add a node whose spec names plugins by role; limits are those of the first.
+
+        ``grants`` names what the plugin gets that few may see; it follows from the plugin's version.
+        """
+        granted = {"grants": list(grants)} if grants else {}
         return self.node(
             kind,
             label,
-            {**{role: p.spec() for role, p in plugins.items()}, **more},
+            {**{role: p.spec() for role, p in plugins.items()}, **more, **granted},
             needs,
             next(iter(plugins.values())).plugin,
             {**{role: p.identity() for role, p in plugins.items()}, **more},
@@ -348,7 +353,9 @@ class _Builder:
             label, work = f"{spec['chunk'] * SHADOW_CHUNK} … of {label}", SHADOW_CHUNK
             if _name_of(method) in self.bases:
                 spec["states"] = True
-        return self.plugin_node(kind, label, _with_base(method), spec, needs, work)
+        info = method.plugin.info
+        grants = ("holdout",) if info.needs_holdout and info.control else ()
+        return self.plugin_node(kind, label, _with_base(method), spec, needs, work, grants)
 
     def _reference(self, place: _Place, method: ResolvedPlugin, fit: str, space: str) -> str:
         """Key of the node that holds a release fitted on auxiliary records, in this space."""
@@ -460,6 +467,7 @@ class _Builder:
                 place.images,
                 *conditions,
             ),
+            grants=("members",) if utility.plugin.info.needs_members else (),
         )
         self._cell(place, "utility", key=key, conditions=conditions, **common)
 

@@ -21,6 +21,7 @@ import os
 import re
 import shutil
 import socket
+import stat
 import uuid
 import warnings
 import zipfile
@@ -43,7 +44,9 @@ __all__ = [
     "Store",
     "StoreError",
     "StoreLocked",
+    "plain",
     "read_npz",
+    "write_artifacts",
     "write_npz",
 ]
 
@@ -180,11 +183,36 @@ class Store:
         OSError
             When the disk refuses.
         """
-        values = {k: _plain(v, f"values[{k!r}]") for k, v in record.values.items()}
+        return self._commit(
+            record, lambda folder: write_artifacts(folder, arrays or {}, tensors or {}, sync=True)
+        )
+
+    def adopt(self, record: Record, given: Path, kept: Path) -> Record:
+        """Write a node's artifacts, as they lie in folders, and then its record, in place of any earlier ones.
+
+        Parameters
+        ----------
+        record : Record
+            As in :meth:`commit`.
+        given : Path
+            Files ``*.npz`` and ``*.safetensors`` from a process that is not trusted: they are copied, and taken only if
+            they are whole and of plain numbers.
+        kept : Path
+            Files from one that is; of two arrays of one file and name, these count. Neither folder need be there.
+
+        Raises
+        ------
+        StoreError
+            For a file that cannot be adopted; nothing is written then.
+        """
+        return self._commit(record, lambda folder: _adopt_artifacts(folder, given, kept))
+
+    def _commit(self, record: Record, write: Callable[[Path], dict[str, str]]) -> Record:
+        values = {k: plain(v, f"values[{k!r}]") for k, v in record.values.items()}
         record = record.model_copy(update={"values": values})
         folder = self._artifacts / f"{_TEMPORARY}{record.key}-{uuid.uuid4().hex}"
         try:
-            digests = _write_artifacts(folder, arrays or {}, tensors or {})
+            digests = write(folder)
             record = record.model_copy(update={"artifacts": digests})
             text = json.dumps(record.model_dump(), ensure_ascii=False, indent=1, allow_nan=False)
             self.remove(record.key)
@@ -338,7 +366,7 @@ def _put_aside(path: Path, error: ValueError) -> None:
     )
 
 
-def _plain(value: Any, where: str) -> Any:
+def plain(value: Any, where: str) -> Any:
     """``value`` as JSON can say it."""
     if isinstance(value, np.generic):
         value = value.item()
@@ -349,9 +377,9 @@ def _plain(value: Any, where: str) -> Any:
             raise StoreError(f"{where} must be finite. Got {value}; say None for an absent figure.")
         return value
     if isinstance(value, Mapping):
-        return {str(k): _plain(v, f"{where}[{k!r}]") for k, v in value.items()}
+        return {str(k): plain(v, f"{where}[{k!r}]") for k, v in value.items()}
     if isinstance(value, (list, tuple)):
-        return [_plain(v, f"{where}[{i}]") for i, v in enumerate(value)]
+        return [plain(v, f"{where}[{i}]") for i, v in enumerate(value)]
     raise StoreError(
         f"{where} must be a JSON value (text, number, list, mapping). Got {type(value).__name__}; "
         "arrays belong in `arrays` or `tensors`."
@@ -361,12 +389,17 @@ def _plain(value: Any, where: str) -> Any:
 # ---------------------------------------------------------------- artifacts on disk
 
 
-def _write_artifacts(
+def write_artifacts(
     folder: Path,
     arrays: Mapping[str, Mapping[str, np.ndarray]],
     tensors: Mapping[str, Mapping[str, np.ndarray]],
+    *,
+    sync: bool,
 ) -> dict[str, str]:
-    """Write all files into the new ``folder``; file name → SHA-256. Makes no folder for no files."""
+    """Write all files into the new ``folder``; file name → SHA-256, or nothing where it is not synchronized.
+
+    Makes no folder for no files. Raises :class:`StoreError` for what cannot be stored, as :meth:`Store.commit` does.
+    """
     files: list[tuple[str, Callable[..., None], Mapping[str, np.ndarray]]]
     files = [(f"{name}.npz", write_npz, content) for name, content in arrays.items()]
     files += [
@@ -382,8 +415,56 @@ def _write_artifacts(
                 f"an artifact's name must be letters, digits, '_', '-' and '.'. Got {file!r} instead."
             )
         write(folder / file, content)
-        digests[file] = _file_digest(folder / file, sync=True)
+        if sync:
+            digests[file] = _file_digest(folder / file, sync=True)
     return digests
+
+
+def _adopt_artifacts(folder: Path, given: Path, kept: Path) -> dict[str, str]:
+    """Bring the files of both folders into the new ``folder``; file name → SHA-256."""
+    names = {
+        n: [f for f in (given, kept) if n in _artifacts_in(f)] for n in _artifacts_in(given, kept)
+    }
+    if not names:
+        return {}
+    folder.mkdir(parents=True)
+    digests = {}
+    for file, places in sorted(names.items()):
+        if not _NAME.fullmatch(file):
+            raise StoreError(f"an artifact cannot be called {file!r}")
+        target = folder / file
+        digests[file] = _copy(places[0] / file, target)
+        try:
+            if target.suffix == ".npz":
+                _check_npz(target)
+        except OSError as error:
+            raise StoreError(f"{file!r} cannot be adopted: {error}") from error
+        if len(places) > 1:
+            write_npz(target, read_npz(target) | read_npz(places[1] / file))
+            digests[file] = _file_digest(target, sync=True)
+    return digests
+
+
+def _artifacts_in(*folders: Path) -> set[str]:
+    return {n for f in folders for n in _listing(f) if n.endswith((".npz", ".safetensors"))}
+
+
+def _copy(source: Path, target: Path) -> str:
+    """Copy an ordinary file, synchronized; the SHA-256 of its bytes. Whoever holds the source open cannot change it."""
+    digest = hashlib.sha256()
+    try:
+        descriptor = os.open(source, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+    except OSError as error:
+        raise StoreError(f"{source.name!r} cannot be adopted: {error}") from error
+    with open(descriptor, "rb") as file, open(target, "wb") as copy:
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            raise StoreError(f"{source.name!r} is no ordinary file")
+        while chunk := file.read(2**20):
+            digest.update(chunk)
+            copy.write(chunk)
+        copy.flush()
+        os.fsync(copy.fileno())
+    return digest.hexdigest()
 
 
 def write_npz(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
@@ -415,18 +496,35 @@ def read_npz(path: Path) -> dict[str, np.ndarray]:
     OSError
         When it cannot be read.
     """
+    return _members(path, read=True)
+
+
+def _check_npz(path: Path) -> None:
+    """Raise what :func:`read_npz` would raise, from sizes and headers alone."""
+    _members(path, read=False)
+
+
+def _members(path: Path, *, read: bool) -> dict[str, np.ndarray]:
     size = path.stat().st_size
     try:
         with zipfile.ZipFile(path) as archive:
             members = archive.infolist()
             if sum(m.file_size for m in members) > size:
                 raise StoreError("its members claim to be larger than the file")
-            return {m.filename.removesuffix(".npy"): _read_member(archive, m) for m in members}
+            found = {}
+            for member in members:
+                with _open_member(archive, member) as file:
+                    if read:
+                        name = member.filename.removesuffix(".npy")
+                        found[name] = np.lib.format.read_array(file, allow_pickle=False)
+            return found
     except (zipfile.BadZipFile, ValueError, EOFError, NotImplementedError, RuntimeError) as error:
         raise StoreError(f"it is not a whole .npz ({error})") from error
 
 
-def _read_member(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> np.ndarray:
+@contextmanager
+def _open_member(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> Iterator[IO[bytes]]:
+    """A member whose header has been found right, at its beginning."""
     if member.compress_type != zipfile.ZIP_STORED:
         raise StoreError(f"{member.filename!r} is compressed")
     with archive.open(member) as file:
@@ -436,7 +534,7 @@ def _read_member(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> np.ndarra
         if math.prod(shape) * dtype.itemsize != member.file_size - file.tell():
             raise StoreError(f"{member.filename!r} is not as long as its header says")
         file.seek(0)
-        return np.lib.format.read_array(file, allow_pickle=False)
+        yield file
 
 
 def _read_header(file: IO[bytes]) -> tuple[tuple[int, ...], np.dtype]:

@@ -1,7 +1,7 @@
 """Where nodes execute. An engine runs the missing nodes within their limits and tells what became of them.
 
-An engine knows nothing of methods or attacks: it calls a function ``execute(node, store, context)`` and stores what
-that returns, or why it returned nothing.
+An engine knows nothing of methods or attacks: it calls a function ``prepare(node, store) -> Task``, shuts the process
+in, calls the task's ``run(context)``, and stores what that returns, or why it returned nothing.
 """
 
 from __future__ import annotations

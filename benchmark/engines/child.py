@@ -1,4 +1,9 @@
-"""What a forked process does before and around its one node: shut itself in, within the node's limits."""
+"""What a forked process does for its one node: load its inputs, shut itself in, and only then run code of plugins.
+
+The first half is the referee's: it reads from the run's folder what the node may know, and sets aside what the node may
+not decide. Then it returns through all its callers, so that no frame, argument or object is left that leads there, and
+the second half (:func:`run_shut_in`) begins with the inputs and a scratch folder.
+"""
 
 from __future__ import annotations
 
@@ -10,17 +15,29 @@ import resource
 import shutil
 import signal
 import sys
+import tempfile
 import time
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from benchmark.engines.worker import Execute, Usage, perform
-from benchmark.node import Node
+from benchmark.engines.confine import Fence
+from benchmark.engines.worker import Answer, Prepare, Run, carry_out, failed, write_answer
+from benchmark.node import Node, Outcome
 from benchmark.store import Store
 
-__all__ = ["LIBC", "Settings", "private_memory", "run_node", "tail"]
+__all__ = [
+    "LIBC",
+    "NodePaths",
+    "Prepared",
+    "Settings",
+    "prepare_node",
+    "private_memory",
+    "run_shut_in",
+    "tail",
+]
 
 MIB = 2**20
 _PR_SET_PDEATHSIG = 1
@@ -30,24 +47,35 @@ LIBC = ctypes.CDLL(None, use_errno=True)
 Settings = dict[str, Any]
 
 
-def run_node(
+@dataclass(frozen=True)
+class Prepared:
+    """All that a node's process still needs once its inputs are loaded; nothing of it leads to the run's folder."""
+
+    node: Node
+    run: Run
+    may_write: bool
+    paths: NodePaths
+    device: str
+    progress_fd: int
+
+
+def prepare_node(
     node: Node,
     settings: Settings,
-    execute: Execute,
+    prepare: Prepare,
     *,
     parent: int,
-    baseline: int,
     progress_fd: int,
     limit_threads: Callable[[int], None],
-) -> None:
-    """Execute ``node`` in this freshly forked process and store its record.
+) -> Prepared | None:
+    """Load the inputs of ``node`` in this freshly forked process; None when there is nothing left to run.
 
     Parameters
     ----------
+    prepare : callable
+        ``prepare(node, store) -> Task``; runs no code of plugins.
     parent : int
         Process id of the server that forked this one.
-    baseline : int
-        Private memory at the fork, in bytes: what the node has used is counted from there.
     progress_fd : int
         Where progress is written to, a line of JSON each.
     limit_threads : callable
@@ -63,34 +91,58 @@ def run_node(
         limit_memory(node.memory_mb * MIB)
     limit_threads(settings["threads"])
     paths.scratch.mkdir(parents=True)
-    perform(
-        node,
-        Store(settings["store"]),
-        execute,
-        {
-            "device": device,
+    try:
+        task = prepare(node, Store(settings["store"]))
+    except (Exception, SystemExit) as error:
+        lift_memory_limit()
+        write_answer(paths.given, failed(error, node), node)
+        return None
+    if task.kept is not None:
+        write_answer(kept_folder(Path(settings["store"]), node.key), Answer(task.kept), node)
+    if task.run is None:
+        write_answer(paths.given, Answer(Outcome()), node)
+        return None
+    return Prepared(node, task.run, task.may_write, paths, device, progress_fd)
+
+
+def run_shut_in(prepared: Prepared, fence: Fence) -> None:
+    """Shut this process in, run the node and write its answer."""
+    node, paths = prepared.node, prepared.paths
+    os.environ["TMPDIR"] = str(paths.scratch)
+    tempfile.tempdir = None
+    try:
+        fence.shut_in(paths.own, may_write=prepared.may_write)
+    except OSError as error:
+        answer = failed(error, node)
+    else:
+        context = {
+            "device": prepared.device,
             "scratch": paths.scratch,
-            "progress": _reporter(progress_fd, node.key),
-        },
-        environment={**settings["environment"], "device": device},
-        usage=lambda: _usage(baseline),
-        before_commit=lift_memory_limit,
-        output=lambda: tail(paths.log),
-    )
-    shutil.rmtree(paths.scratch, ignore_errors=True)
+            "progress": _reporter(prepared.progress_fd, node.key),
+        }
+        answer = carry_out(node, prepared.run, context)
+    lift_memory_limit()
+    write_answer(paths.given, answer, node)
 
 
 class NodePaths:
-    """Where a running node keeps its scratch files and what it prints."""
+    """Where a running node keeps its scratch files, its answer, and what it prints."""
 
     def __init__(self, folder: Path, key: str) -> None:
-        self.scratch = folder / key[:16]
+        self.own = folder / key[:16]
+        self.scratch = self.own / "scratch"
+        self.given = self.own / "answer"
         self.log = folder / f"{key[:16]}.log"
 
     def clear(self) -> None:
-        """Delete both."""
-        shutil.rmtree(self.scratch, ignore_errors=True)
+        """Delete all of it."""
+        shutil.rmtree(self.own, ignore_errors=True)
         self.log.unlink(missing_ok=True)
+
+
+def kept_folder(root: Path, key: str) -> Path:
+    """Where the referee sets aside what a node may not decide: in the run's folder, out of the node's reach."""
+    return root / "tmp" / key[:16]
 
 
 def die_with(parent: int) -> None:
@@ -159,13 +211,6 @@ def _redirect_output(log: Path) -> None:
     os.dup2(file, 2)
     os.close(null)
     os.close(file)
-
-
-def _usage(baseline: int) -> Usage:
-    own = resource.getrusage(resource.RUSAGE_SELF)
-    children = resource.getrusage(resource.RUSAGE_CHILDREN)
-    cpu = own.ru_utime + own.ru_stime + children.ru_utime + children.ru_stime
-    return Usage(cpu_s=cpu, peak_memory_mb=peak_mb(own.ru_maxrss, baseline))
 
 
 def peak_mb(maxrss: int, baseline: int) -> float:

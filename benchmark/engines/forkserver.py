@@ -16,16 +16,19 @@ import importlib
 import json
 import os
 import re
+import shutil
 import signal
 import sys
 import time
 import traceback
 from contextlib import suppress
 from multiprocessing.connection import Connection, wait
-from typing import Any, NoReturn
+from pathlib import Path
+from typing import Any
 
 from benchmark.engines import child
-from benchmark.engines.worker import Execute
+from benchmark.engines.confine import Fence
+from benchmark.engines.worker import Prepare
 from benchmark.node import Node
 
 __all__ = ["main"]
@@ -36,26 +39,48 @@ def main(control_fd: int, progress_fd: int) -> None:
     control = Connection(control_fd)
     settings = json.loads(control.recv_bytes())
     try:
-        execute = _preload(settings["preload"], settings["execute"])
+        prepare = _preload(settings["preload"], settings["prepare"])
+        fence = Fence(Path(p) for p in settings["hidden"])
         if settings["nodes"] >= _MANY:
             _join_pages()
     except BaseException:
         control.send_bytes(json.dumps({"event": "fatal", "text": traceback.format_exc()}).encode())
         return
-    _Server(control, progress_fd, settings, execute).serve()
-    os._exit(0)  # taking down all that was imported would take longer than some runs
+    code = 0
+    prepared = _Server(control, progress_fd, settings, prepare, fence.isolation).serve()
+    if prepared is not None:  # this is a forked process that has loaded its node's inputs
+        settings.clear()
+        del control, settings, prepare
+        code = _run_and_say(prepared, fence)
+    else:  # the main process may be gone
+        shutil.rmtree(settings["scratch"], ignore_errors=True)
+    os._exit(code)  # taking down all that was imported would take longer than some runs
 
 
-def _preload(modules: list[str], target: str) -> Execute:
+def _run_and_say(prepared: child.Prepared, fence: Fence) -> int:
+    """Run a node's second half; the exit status. What goes wrong outside the node's own code is printed."""
+    code = 1
+    try:
+        child.run_shut_in(prepared, fence)
+        code = 0
+    except BaseException:
+        traceback.print_exc()
+    with suppress(Exception):
+        sys.stdout.flush()
+        sys.stderr.flush()
+    return code
+
+
+def _preload(modules: list[str], target: str) -> Prepare:
     """Import what nodes will need; what is not installed is left to the nodes that miss it."""
     name, _, function = target.partition(":")
-    execute = getattr(importlib.import_module(name), function)
+    prepare = getattr(importlib.import_module(name), function)
     for module in (*_OWN_MODULES, *modules):
         with suppress(Exception):
             importlib.import_module(module)
     gc.collect()
     gc.freeze()  # the collector would write to, and so copy, every page that children share
-    return execute
+    return prepare
 
 
 def _join_pages() -> None:
@@ -84,25 +109,31 @@ _OWN_MODULES = ("numpy.random", "safetensors.numpy")  # what storing a node take
 
 class _Server:
     def __init__(
-        self, control: Connection, progress_fd: int, settings: child.Settings, execute: Execute
+        self,
+        control: Connection,
+        progress_fd: int,
+        settings: child.Settings,
+        prepare: Prepare,
+        isolation: str,
     ) -> None:
         self._control = control
         self._progress_fd = progress_fd
         self._settings = settings
-        self._execute = execute
+        self._prepare = prepare
+        self._isolation = isolation
         self._limit_threads = _thread_limiter()
         self._children: dict[int, str] = {}
         self._baseline = 0
         self._wakeup, self._alarm = os.pipe()
 
-    def serve(self) -> None:
-        """Obey until told to stop."""
+    def serve(self) -> child.Prepared | None:
+        """Obey until told to stop. In a forked process, what it has prepared."""
         for descriptor in (self._wakeup, self._alarm):
             os.set_blocking(descriptor, False)
         signal.set_wakeup_fd(self._alarm, warn_on_full_buffer=False)
         signal.signal(signal.SIGCHLD, lambda *_: None)
         signal.signal(signal.SIGINT, signal.SIG_IGN)
-        self._tell(event="ready", threads=_thread_names())
+        self._tell(event="ready", threads=_thread_names(), isolation=self._isolation)
         while True:
             ready = wait([self._control, self._wakeup])
             if self._wakeup in ready:
@@ -110,12 +141,14 @@ class _Server:
             if self._control in ready:
                 order = self._receive()
                 if order["do"] == "start":
-                    self._fork(Node(**{**order["node"], "needs": tuple(order["node"]["needs"])}))
+                    node = Node(**{**order["node"], "needs": tuple(order["node"]["needs"])})
+                    if (prepared := self._fork(node)) is not None:
+                        return prepared
                 elif order["do"] == "signal":
                     self._signal(order["key"], order["signal"])
                 else:
                     self._end(order["grace_s"])
-                    return
+                    return None
 
     def _receive(self) -> dict[str, Any]:
         try:
@@ -127,7 +160,8 @@ class _Server:
         with suppress(OSError):  # gone: the next read says so
             self._control.send_bytes(json.dumps(message).encode())
 
-    def _fork(self, node: Node) -> None:
+    def _fork(self, node: Node) -> child.Prepared | None:
+        """Fork a process for ``node``. In that process: what it has prepared; in this one: nothing."""
         self._baseline = child.private_memory()
         server = os.getpid()
         gate, opener = os.pipe()
@@ -137,10 +171,10 @@ class _Server:
             os.close(gate)
             os.close(opener)
             self._tell(event="not started", key=node.key, reason=f"cannot fork: {error}")
-            return
+            return None
         if pid == 0:
             os.close(opener)
-            self._be_child(node, server, gate)
+            return self._be_child(node, server, gate)
         os.close(gate)
         with suppress(OSError):  # both sides do it, so that neither can be too late
             os.setpgid(pid, pid)
@@ -149,8 +183,10 @@ class _Server:
         with suppress(OSError):  # killed already
             os.write(opener, b"1")
         os.close(opener)
+        return None
 
-    def _be_child(self, node: Node, server: int, gate: int) -> NoReturn:
+    def _be_child(self, node: Node, server: int, gate: int) -> child.Prepared:
+        """Prepare ``node``; ends the process unless something is left to run."""
         code = 1
         try:
             # Not before the main process can know of it: what ends the server meanwhile would else be a loss without a
@@ -163,23 +199,25 @@ class _Server:
             for number in (signal.SIGCHLD, signal.SIGINT):
                 signal.signal(number, signal.SIG_DFL)
             self._control.close()
-            child.run_node(
+            for descriptor in (self._wakeup, self._alarm):
+                os.close(descriptor)
+            prepared = child.prepare_node(
                 node,
                 self._settings,
-                self._execute,
+                self._prepare,
                 parent=server,
-                baseline=self._baseline,
                 progress_fd=self._progress_fd,
                 limit_threads=self._limit_threads,
             )
+            if prepared is not None:
+                return prepared
             code = 0
         except BaseException:
             traceback.print_exc()
-        finally:
-            with suppress(Exception):
-                sys.stdout.flush()
-                sys.stderr.flush()
-            os._exit(code)
+        with suppress(Exception):
+            sys.stdout.flush()
+            sys.stderr.flush()
+        os._exit(code)
 
     def _signal(self, key: str, number: int) -> None:
         for pid, its_key in self._children.items():

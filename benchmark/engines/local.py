@@ -1,7 +1,8 @@
 """Nodes as processes of this machine: one for each, forked from a server that has imported the heavy modules.
 
 A crash, a leak or an out-of-memory kill takes one node with it. The main process stays light: it hands out nodes, keeps
-the time, watches memory and writes the records of those that could not do so themselves.
+the time, watches memory, and stores what nodes leave in their folders. No code of plugins runs in it, and what has run
+such code cannot reach the store.
 """
 
 from __future__ import annotations
@@ -14,22 +15,38 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 from benchmark.engines import EngineError, Event
-from benchmark.engines.child import MIB, NodePaths, peak_mb, private_memory, tail
+from benchmark.engines.child import (
+    MIB,
+    NodePaths,
+    kept_folder,
+    peak_mb,
+    private_memory,
+    tail,
+)
 from benchmark.engines.forkserver import THREAD_VARIABLES
 from benchmark.engines.schedule import Schedule
-from benchmark.engines.worker import memory_advice, one_line, utc_now
+from benchmark.engines.worker import (
+    memory_advice,
+    one_line,
+    read_answer,
+    record_of,
+    store_answer,
+    utc_now,
+)
 from benchmark.node import Node
-from benchmark.store import Record, Status, Store
+from benchmark.store import Record, Store
 
 __all__ = ["PRELOAD", "LocalEngine"]
 
@@ -54,16 +71,19 @@ class LocalEngine:
     Parameters
     ----------
     root : Path
-        The run's folder; scratch files go to ``<root>/tmp``, which is emptied.
+        The run's folder, which nodes cannot reach where the kernel has Landlock. Scratch files go to a folder of their
+        own, in ``TMPDIR`` or where temporary files go here.
     jobs : int, optional
         Nodes at a time; by default the number of processors.
     threads : int, optional
         Threads of each node; by default the processors shared out among ``jobs``.
     device : str, default="cpu"
         Torch device of the nodes that ask for a GPU; the others get ``"cpu"``.
-    execute : str
-        ``module:function`` of ``execute(node, store, context) -> Outcome``, where ``context`` is a mapping with
-        ``device``, ``scratch`` and ``progress``.
+    prepare : str
+        ``module:function`` of ``prepare(node, store) -> Task``, which loads a node's inputs and runs no code of
+        plugins; the task's own ``run`` may.
+    hidden : sequence of Path
+        Files and folders besides ``root`` that nodes are not to reach.
     preload : sequence of str
         Modules imported once, in the server; those that are not installed are passed over.
     environment : mapping, optional
@@ -79,7 +99,8 @@ class LocalEngine:
         jobs: int | None = None,
         threads: int | None = None,
         device: str = "cpu",
-        execute: str = "benchmark.nodes:execute",
+        prepare: str = "benchmark.nodes:prepare",
+        hidden: Sequence[Path] = (),
         preload: Sequence[str] = PRELOAD,
         environment: Mapping[str, Any] | None = None,
         grace_s: float = 2.0,
@@ -92,7 +113,8 @@ class LocalEngine:
         self.jobs = jobs or cores
         self.threads = threads or max(1, cores // self.jobs)
         self.device = device
-        self.execute = execute
+        self.prepare = prepare
+        self.hidden = tuple(hidden)
         self.preload = tuple(preload)
         self.environment = dict(environment or {})
         self.grace_s = grace_s
@@ -109,18 +131,24 @@ class LocalEngine:
         schedule = Schedule(nodes, done)
         if not schedule:
             return
-        with _empty_folder(self.root / "tmp") as scratch:
+        with (
+            _empty_folder(self.root / "tmp"),
+            _scratch_folder() as scratch,
+            ThreadPoolExecutor(self.jobs) as clerks,
+        ):
             try:
-                _Run(self, schedule, store, scratch, on_event).work(
+                _Run(self, schedule, store, scratch, clerks, on_event).work(
                     sum(n.key not in done for n in nodes)
                 )
             finally:
+                clerks.shutdown()
                 store.sweep()
 
     def settings(self, store: Store, scratch: Path, nodes: int) -> dict[str, Any]:
         """What the server has to know, as JSON."""
         return {
-            "execute": self.execute,
+            "prepare": self.prepare,
+            "hidden": [str(Path(p).resolve()) for p in (store.root, scratch, *self.hidden)],
             "preload": list(self.preload),
             "store": str(store.root.resolve()),
             "scratch": str(scratch),
@@ -140,14 +168,21 @@ class _Running:
     baseline: int = 0
     started_at: str = field(default_factory=utc_now)
     started: float = field(default_factory=time.monotonic)
+    ended: float = 0.0
     verdict: str = ""  # why it was told to end: "timeout" or "out of memory"
     reason: str = ""
     kill_at: float = float("inf")
     oom_kills: int = 0
+    stored: Future[Record] | None = None  # it has ended, and its answer is being stored
+
+    @property
+    def runs(self) -> bool:
+        """Whether its process has begun and not ended."""
+        return bool(self.pid) and self.stored is None
 
     @property
     def next_deadline(self) -> float:
-        if not self.pid:
+        if not self.runs:
             return float("inf")
         return self.kill_at if self.verdict else self.started + self.node.time_s
 
@@ -161,12 +196,16 @@ class _Run:
         schedule: Schedule,
         store: Store,
         scratch: Path,
+        clerks: ThreadPoolExecutor,
         on_event: Callable[[Event], None],
     ) -> None:
         self._engine = engine
         self._schedule = schedule
         self._store = store
         self._scratch = scratch
+        self._clerks = clerks
+        self._bell = _Bell()
+        self._isolation = ""
         self._on_event = on_event
         self._running: dict[str, _Running] = {}
         self._next_look = 0.0
@@ -183,22 +222,24 @@ class _Run:
 
     def _serve(self) -> None:
         for running in self._running.values():  # what an earlier server had not begun
-            self._server.send(do="start", node=asdict(running.node))
+            if running.stored is None:
+                self._server.send(do="start", node=asdict(running.node))
         self._hand_out()
         while self._running:
-            for message in self._server.messages(self._patience()):
+            for message in self._server.messages(self._patience(), self._bell.end):
                 self._handle(message)
+            self._collect()
             self._enforce_limits()
             self._hand_out()
 
     def _bury(self, lost: _ServerLost) -> None:
         """Without its server, what was running is over too; a new server takes the rest."""
-        begun = [r for r in self._running.values() if r.pid]
+        begun = [r for r in self._running.values() if r.runs]
         if not begun:
             raise EngineError(f"{lost}. Run again to resume.") from None
         for running in begun:
             _kill_and_wait(running.pid)
-            self._finish(running, {"event": "not started", "reason": str(lost)})
+            self._end(running, {"event": "not started", "reason": str(lost)})
 
     def _hand_out(self) -> None:
         """Give the server as many nodes as there is room for."""
@@ -219,6 +260,7 @@ class _Run:
     def _handle(self, message: dict[str, Any]) -> None:
         event = message["event"]
         if event == "ready":
+            self._isolation = message["isolation"]
             if message["threads"]:
                 warnings.warn(
                     f"preloaded modules have started threads ({', '.join(message['threads'])}); "
@@ -236,44 +278,62 @@ class _Run:
                 running.oom_kills = _oom_kills()
                 self._on_event(Event(kind="started", node=running.node))
             elif event == "progress":
-                if running.pid:
+                if running.runs:
                     report = {k: message[k] for k in ("fraction", "message")}
                     self._on_event(Event(kind="progress", node=running.node, **report))
             else:
-                self._finish(running, message)
+                self._end(running, message)
 
-    def _finish(self, running: _Running, message: dict[str, Any]) -> None:
+    def _end(self, running: _Running, message: dict[str, Any]) -> None:
+        """Have what an ended node has left stored, beside the work of the others."""
+        running.ended = time.monotonic()
+        running.stored = self._clerks.submit(self._store_record, running, message)
+        running.stored.add_done_callback(lambda _: self._bell.ring())
+
+    def _collect(self) -> None:
+        """Tell of the nodes whose records are stored."""
+        self._bell.quiet()
+        stored = [(r.node, r.stored) for r in self._running.values() if r.stored is not None]
+        for node, future in stored:
+            if not future.done():
+                continue
+            record = future.result()
+            del self._running[node.key]
+            self._schedule.finish(node.key, record.status)
+            self._on_event(Event(kind="finished", node=node, record=record))
+
+    def _store_record(self, running: _Running, message: dict[str, Any]) -> Record:
+        """Store the record of a node that has ended, by its own words if it has left any."""
         node = running.node
-        paths = NodePaths(self._scratch, node.key)
-        record = self._store.read(node.key)
-        if record is None:  # it could not write its own
-            record = self._store.commit(self._obituary(running, message, tail(paths.log)))
+        paths, kept = NodePaths(self._scratch, node.key), kept_folder(self._store.root, node.key)
+        printed = tail(paths.log)
+        cost = self._cost(running, message)
+        said = read_answer(paths.given)
+        if said is not None:
+            record = store_answer(self._store, node, said, paths.given, kept, printed, **cost)
+        else:
+            status, reason = running.verdict, running.reason
+            if not status:
+                status, reason = _cause(running, message, printed)
+            record = self._store.commit(record_of(node, status, reason, printed, **cost))
         paths.clear()
-        del self._running[node.key]
-        self._schedule.finish(node.key, record.status)
-        self._on_event(Event(kind="finished", node=node, record=record))
+        shutil.rmtree(kept, ignore_errors=True)
+        return record
 
-    def _obituary(self, running: _Running, message: dict[str, Any], printed: str) -> Record:
-        """The record of a node that ended without leaving one."""
-        node = running.node
-        status, reason = running.verdict, running.reason
-        if not status:
-            status, reason = _cause(running, message, printed)
-        return Record(
-            key=node.key,
-            kind=node.kind,
-            label=node.label,
-            status=cast("Status", status),
-            reason=one_line(reason),
-            traceback=printed,
-            spec=dict(node.spec),
-            needs=node.needs,
-            duration_s=time.monotonic() - running.started,
-            cpu_s=message.get("cpu_s", 0.0),
-            peak_memory_mb=peak_mb(message.get("maxrss", 0), running.baseline),
-            started_at=running.started_at,
-            environment=self._engine.environment,
-        )
+    def _cost(self, running: _Running, message: dict[str, Any]) -> dict[str, Any]:
+        """What a node took and where, as its record keeps it."""
+        device = self._engine.device if running.node.gpu > 0 else "cpu"
+        return {
+            "duration_s": running.ended - running.started,
+            "cpu_s": message.get("cpu_s", 0.0),
+            "peak_memory_mb": peak_mb(message.get("maxrss", 0), running.baseline),
+            "started_at": running.started_at,
+            "environment": {
+                **self._engine.environment,
+                "device": device,
+                "isolation": self._isolation,
+            },
+        }
 
     # ------------------------------------------------------------ limits
 
@@ -281,7 +341,7 @@ class _Run:
         """Seconds until something has to be looked at although nothing was reported."""
         now = time.monotonic()
         until = min(r.next_deadline for r in self._running.values())
-        if any(r.pid and not r.verdict for r in self._running.values()):
+        if any(r.runs and not r.verdict for r in self._running.values()):
             until = min(until, max(self._next_look, now + 0.001))
         return None if until == float("inf") else max(0.0, until - now)
 
@@ -306,7 +366,7 @@ class _Run:
 
     def _look_at_memory(self) -> None:
         for running in self._running.values():
-            if not running.pid or running.verdict:
+            if not running.runs or running.verdict:
                 continue
             used = (private_memory(running.pid) - running.baseline) / MIB
             if used > running.node.memory_mb:
@@ -378,6 +438,50 @@ def _cores() -> int:
     return os.cpu_count() or 1
 
 
+class _Bell:
+    """Wakes the event loop from another thread."""
+
+    def __init__(self) -> None:
+        end, self._rope = os.pipe()
+        self.end = Connection(end, writable=False)
+        os.set_blocking(end, False)
+        os.set_blocking(self._rope, False)
+
+    def ring(self) -> None:
+        """From any thread."""
+        with suppress(OSError):  # full, so it rings already; or the run is over
+            os.write(self._rope, b"1")
+
+    def quiet(self) -> None:
+        """Before looking at what it rang for."""
+        with suppress(OSError):
+            while os.read(self.end.fileno(), 4096):
+                pass
+
+    def __del__(self) -> None:
+        os.close(self._rope)
+
+
+@contextmanager
+def _scratch_folder() -> Iterator[Path]:
+    """A folder for temporary files, its owner's alone, where nothing leads to the run; and none of killed runs."""
+    base = Path(tempfile.gettempdir())
+    for old in base.glob(f"{_SCRATCH}*"):
+        with suppress(OSError):
+            about = old.stat()
+            if about.st_uid == os.getuid() and time.time() - about.st_mtime > _ABANDONED_S:
+                shutil.rmtree(old, ignore_errors=True)
+    folder = Path(tempfile.mkdtemp(prefix=_SCRATCH, dir=base))
+    try:
+        yield folder.resolve()
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+_SCRATCH = "leakboard-"
+_ABANDONED_S = 7 * 86400.0  # the fork server removes it when the main process is killed: both were
+
+
 @contextmanager
 def _empty_folder(path: Path) -> Iterator[Path]:
     """A folder that is empty at first and gone at the end."""
@@ -416,9 +520,10 @@ class _ServerProcess:
         progress, progress_end = os.pipe()
         os.set_blocking(progress_end, False)
         descriptors = (theirs.fileno(), progress_end)
+        path = [os.path.abspath(p) for p in sys.path]
         with open(self._log, "wb") as log:
             self._process = subprocess.Popen(
-                [sys.executable, "-c", _START, json.dumps(sys.path), *map(str, descriptors)],
+                [sys.executable, "-c", _START, json.dumps(path), *map(str, descriptors)],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
@@ -453,9 +558,9 @@ class _ServerProcess:
         except OSError:
             raise self._lost() from None
 
-    def messages(self, timeout: float | None) -> list[dict[str, Any]]:
-        """What was reported, waiting ``timeout`` seconds at most (None: until there is something)."""
-        ready = wait(self._sources, timeout)
+    def messages(self, timeout: float | None, bell: Connection) -> list[dict[str, Any]]:
+        """What was reported, waiting until there is something, the bell rings, or ``timeout`` seconds are over."""
+        ready = wait([*self._sources, bell], timeout)
         found: list[dict[str, Any]] = []
         if self._progress in ready:
             found += self._read_progress()

@@ -1,122 +1,189 @@
-"""Executing one node in this process: call, catch, store. What a local child and a remote task have in common."""
+"""What a node's process does with its work: call, catch, and write down the answer for the main process to store."""
 
 from __future__ import annotations
 
+import json
+import os
 import random
 import sys
-import time
 import traceback
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any, cast
 
 from benchmark.contracts import LeakboardError, NotApplicable, Unavailable
-from benchmark.node import Node, Outcome
-from benchmark.store import Record, Status, Store, StoreError
+from benchmark.node import Node, Outcome, Task
+from benchmark.store import Record, Status, Store, StoreError, plain, write_artifacts
 
-__all__ = ["Execute", "Usage", "failure", "one_line", "perform", "utc_now"]
+__all__ = [
+    "Answer",
+    "Prepare",
+    "Run",
+    "carry_out",
+    "failed",
+    "one_line",
+    "read_answer",
+    "record_of",
+    "store_answer",
+    "utc_now",
+    "write_answer",
+]
 
-Execute = Callable[[Node, Store, Mapping[str, Any]], Outcome]
+Prepare = Callable[[Node, Store], Task]
+Run = Callable[[Mapping[str, Any]], Outcome]
 
 _OWN_STATUSES = ("ok", "failed", "not applicable", "unavailable")
+_STATUSES = (*_OWN_STATUSES, "crashed", "out of memory")
 _OUT_OF_MEMORY = ("can't allocate memory", "cannot allocate memory", "out of memory")
-_LONGEST_REASON, _LONGEST_TRACEBACK = 500, 20_000
+_LONGEST_REASON, _LONGEST_TRACEBACK, _LONGEST_ANSWER = 500, 20_000, 2**26
+_FILE = "answer.json"
 
 
 @dataclass(frozen=True)
-class Usage:
-    """What a node has used so far: processor seconds, and MiB at the highest."""
+class Answer:
+    """An outcome, with the traceback of what went wrong."""
 
-    cpu_s: float
-    peak_memory_mb: float
+    outcome: Outcome
+    traceback: str = ""
 
 
-def perform(
-    node: Node,
-    store: Store,
-    execute: Execute,
-    context: Mapping[str, Any],
-    *,
-    environment: Mapping[str, Any],
-    usage: Callable[[], Usage],
-    before_commit: Callable[[], None] = lambda: None,
-    output: Callable[[], str] = lambda: "",
-) -> Record:
-    """Execute ``node`` and commit its record, whatever ``execute`` does short of ending the process.
+def carry_out(node: Node, run: Run, context: Mapping[str, Any]) -> Answer:
+    """What ``run`` gives, whatever it does short of ending the process.
 
     Parameters
     ----------
-    execute : callable
-        ``execute(node, store, context) -> Outcome``.
+    node : Node
+    run : callable
+        ``run(context) -> Outcome``.
     context : mapping
-        ``device``, ``scratch`` and ``progress``, handed to ``execute``.
-    environment : mapping
-        Kept in the record.
-    usage : callable
-        What this process has used for the node.
-    before_commit : callable
-        Called between executing and storing, say to lift a memory limit.
-    output : callable
-        The end of what the node printed; kept when it failed.
-
-    Returns
-    -------
-    Record
-        As stored.
+        ``device``, ``scratch`` and ``progress``.
     """
     _seed_global_generators(node, context["device"])
-    started_at, started = utc_now(), time.perf_counter()
-    trace = ""
     try:
-        outcome = execute(node, store, context)
+        outcome = run(context)
         _check(outcome)
     except (Exception, SystemExit) as error:
-        status, reason, trace = failure(error, node)
-        outcome = Outcome(status=status, reason=reason)
-    before_commit()
-    used = usage()
-
-    def commit(outcome: Outcome, trace: str) -> Record:
-        record = Record(
-            key=node.key,
-            kind=node.kind,
-            label=node.label,
-            status=cast("Status", outcome.status),
-            reason=one_line(outcome.reason),
-            traceback=trace + (_printed(output()) if trace else ""),
-            spec=dict(node.spec),
-            needs=node.needs,
-            values=dict(outcome.values),
-            duration_s=time.perf_counter() - started,
-            cpu_s=used.cpu_s,
-            peak_memory_mb=used.peak_memory_mb,
-            started_at=started_at,
-            environment=dict(environment),
-        )
-        return store.commit(record, outcome.arrays, outcome.tensors)
-
-    try:
-        return commit(outcome, trace)
-    except StoreError as error:  # what it returned cannot be stored: its own failure
-        status, reason, trace = failure(error, node)
-        return commit(Outcome(status=status, reason=reason), trace)
+        return failed(error, node)
+    return Answer(outcome)
 
 
-def failure(error: BaseException, node: Node) -> tuple[str, str, str]:
-    """Status, one-line reason and traceback of what ``execute`` raised."""
+def failed(error: BaseException, node: Node) -> Answer:
+    """The answer of a node that raised ``error``."""
+    status, reason = _failure(error, node)
     trace = "".join(traceback.format_exception(error))[-_LONGEST_TRACEBACK:]
+    return Answer(Outcome(status=status, reason=one_line(reason)), trace)
+
+
+def _failure(error: BaseException, node: Node) -> tuple[str, str]:
     if isinstance(error, SystemExit):
-        return "crashed", f"called sys.exit({error.code!r})", trace
+        return "crashed", f"called sys.exit({error.code!r})"
     if isinstance(error, NotApplicable):
-        return "not applicable", str(error), trace
+        return "not applicable", str(error)
     if isinstance(error, Unavailable):
-        return "unavailable", str(error), trace
+        return "unavailable", str(error)
     if isinstance(error, LeakboardError):
-        return "failed", str(error), trace
+        return "failed", str(error)
     if _is_out_of_memory(error):
-        return "out of memory", f"{str(error) or 'memory ran out'}. {memory_advice(node)}", trace
-    return "failed", f"{type(error).__name__}: {error}", trace
+        return "out of memory", f"{str(error) or 'memory ran out'}. {memory_advice(node)}"
+    return "failed", f"{type(error).__name__}: {error}"
+
+
+# ---------------------------------------------------------------- from one process to the other
+
+
+def write_answer(folder: Path, answer: Answer, node: Node) -> None:
+    """Write an answer into a new folder, its last file last; one that cannot be stored is a failure of the node."""
+    outcome = answer.outcome
+    try:
+        values = {k: plain(v, f"values[{k!r}]") for k, v in outcome.values.items()}
+        write_artifacts(folder, outcome.arrays, outcome.tensors, sync=False)
+    except StoreError as error:
+        answer, values = failed(error, node), {}
+        outcome = answer.outcome
+    folder.mkdir(parents=True, exist_ok=True)
+    said = {
+        "status": outcome.status,
+        "reason": outcome.reason,
+        "traceback": answer.traceback,
+        "values": values,
+    }
+    temporary = folder / f".{_FILE}"
+    temporary.write_bytes(json.dumps(said, ensure_ascii=False).encode("utf-8", "replace"))
+    os.replace(temporary, folder / _FILE)
+
+
+def read_answer(folder: Path) -> dict[str, Any] | None:
+    """What a node has written of itself, without its arrays; None where it wrote nothing that can be understood.
+
+    It comes from a process that has run code of plugins, and is not trusted to be what :func:`write_answer` writes.
+    """
+    try:
+        descriptor = os.open(folder / _FILE, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+        with open(descriptor, "rb") as file:
+            said = json.loads(file.read(_LONGEST_ANSWER))
+        if said["status"] not in _STATUSES or not isinstance(said["values"], dict):
+            return None
+        return {
+            "status": said["status"],
+            "reason": one_line(str(said["reason"])),
+            "traceback": str(said["traceback"])[-_LONGEST_TRACEBACK:],
+            "values": said["values"],
+        }
+    except (OSError, ValueError, TypeError, KeyError, RecursionError):
+        return None
+
+
+def store_answer(
+    store: Store,
+    node: Node,
+    said: Mapping[str, Any],
+    given: Path,
+    kept: Path,
+    printed: str = "",
+    **cost: Any,
+) -> Record:
+    """Store a node's answer as its record, with what the referee has set aside for it.
+
+    Parameters
+    ----------
+    said : mapping
+        Of :func:`read_answer`.
+    given, kept : Path
+        Folders of the node's own answer, and of what was set aside before any plugin's code ran: of two values or
+        arrays of one name the latter counts.
+    printed : str
+        The end of what it printed; kept when it failed.
+    **cost
+        Of the record: ``duration_s``, ``cpu_s``, ``peak_memory_mb``, ``started_at``, ``environment``.
+    """
+    trusted = read_answer(kept)
+    if said["status"] != "ok":
+        trace = said["traceback"]
+        trace += _printed(printed) if trace else ""
+        return store.commit(record_of(node, said["status"], said["reason"], trace, **cost))
+    record = record_of(node, "ok", said["reason"], "", **cost)
+    values = {**said["values"], **(trusted["values"] if trusted else {})}
+    try:
+        return store.adopt(record.model_copy(update={"values": values}), given, kept)
+    except StoreError as error:  # nothing that an honest node writes
+        return store.commit(record_of(node, "failed", str(error), _printed(printed), **cost))
+
+
+def record_of(node: Node, status: str, reason: str, trace: str, **cost: Any) -> Record:
+    """A record of ``node``, without values and artifacts."""
+    return Record(
+        key=node.key,
+        kind=node.kind,
+        label=node.label,
+        status=cast("Status", status),
+        reason=one_line(reason),
+        traceback=trace,
+        spec=dict(node.spec),
+        needs=node.needs,
+        **cost,
+    )
 
 
 def memory_advice(node: Node) -> str:

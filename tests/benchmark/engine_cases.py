@@ -1,4 +1,7 @@
-"""What nodes do in the engine's tests: ``execute`` looks up ``spec["case"]``."""
+"""What nodes do in the engine's tests: ``prepare`` looks up ``spec["case"]``, a function of node, inputs and context.
+
+The inputs are the arrays ``numbers`` of the nodes that it needs.
+"""
 
 from __future__ import annotations
 
@@ -8,12 +11,12 @@ import signal
 import subprocess
 import sys
 import time
+from functools import partial
 
 import numpy as np
 
 from benchmark.contracts import NotApplicable, Unavailable
-from benchmark.node import Node, Outcome, digest
-from benchmark.store import Store
+from benchmark.node import Node, Outcome, Task, digest
 
 
 def node(case, *, needs=(), time_s=30.0, memory_mb=512, gpu=0.0, **spec):
@@ -32,14 +35,24 @@ def node(case, *, needs=(), time_s=30.0, memory_mb=512, gpu=0.0, **spec):
     )
 
 
-def execute(node, store, context):
-    return globals()[node.spec["case"]](node, store, context)
+def prepare(node, store):
+    """Load what the needs have made; ``spec["kept"]`` is what the referee settles, as code."""
+    kept = node.spec.get("kept")
+    return Task(
+        run=partial(globals()[node.spec["case"]], node, _inputs(node, store)),
+        kept=kept and eval(kept, {"Outcome": Outcome, "np": np}),
+        may_write=node.spec.get("may_write", False),
+    )
 
 
-def numbers(node: Node, store: Store, context) -> Outcome:
+def _inputs(node, store):
+    return [store.arrays(key, "numbers")["x"] for key in node.needs]
+
+
+def numbers(node: Node, inputs, context) -> Outcome:
     """Arrays that depend on the node and on all its needs."""
     rng = np.random.default_rng(int(node.key[:8], 16))
-    total = sum(float(store.arrays(key, "numbers")["x"].sum()) for key in node.needs)
+    total = sum(float(x.sum()) for x in inputs)
     x = rng.normal(size=(50, 4)) + total
     time.sleep(node.spec.get("sleep", 0))
     return Outcome(
@@ -49,7 +62,7 @@ def numbers(node: Node, store: Store, context) -> Outcome:
     )
 
 
-def where(node, store, context):
+def where(node, inputs, context):
     """What the process sees of itself."""
     import threadpoolctl
 
@@ -71,43 +84,43 @@ def where(node, store, context):
     )
 
 
-def raises(node, store, context):
+def raises(node, inputs, context):
     print("said before it failed")
     raise ValueError("a bad\nvalue")
 
 
-def not_applicable(node, store, context):
+def not_applicable(node, inputs, context):
     raise NotApplicable("needs a correspondence")
 
 
-def unavailable(node, store, context):
+def unavailable(node, inputs, context):
     raise Unavailable("pip install leakboard[faiss]")
 
 
-def answers(node, store, context):
+def answers(node, inputs, context):
     """Gives an outcome of its own making."""
     return eval(node.spec["outcome"], {"Outcome": Outcome, "np": np})
 
 
-def segfault(node, store, context):
+def segfault(node, inputs, context):
     ctypes.string_at(0)
 
 
-def kill_self(node, store, context):
+def kill_self(node, inputs, context):
     os.kill(os.getpid(), getattr(signal, node.spec["signal"]))
     time.sleep(10)
 
 
-def python_hog(node, store, context):
+def python_hog(node, inputs, context):
     """Allocates through Python, which raises MemoryError at the limit."""
     return Outcome(values={"n": len([bytearray(2**20) for _ in range(4096)])})
 
 
-def array_hog(node, store, context):
+def array_hog(node, inputs, context):
     return Outcome(values={"sum": float(np.ones(2**28).sum())})
 
 
-def shared_hog(node, store, context):
+def shared_hog(node, inputs, context):
     """Takes shared memory, which no limit on private memory sees."""
     import mmap
 
@@ -118,13 +131,13 @@ def shared_hog(node, store, context):
     time.sleep(20)
 
 
-def sleeps(node, store, context):
+def sleeps(node, inputs, context):
     (context["scratch"] / "file").write_text("x")
     time.sleep(node.spec.get("seconds", 60))
     return Outcome()
 
 
-def stubborn(node, store, context):
+def stubborn(node, inputs, context):
     """Does not mind SIGTERM."""
     import faulthandler
 
@@ -133,15 +146,15 @@ def stubborn(node, store, context):
     time.sleep(60)
 
 
-def exits(node, store, context):
+def exits(node, inputs, context):
     sys.exit(3)
 
 
-def exits_at_once(node, store, context):
+def exits_at_once(node, inputs, context):
     os._exit(node.spec["code"])
 
 
-def progresses(node, store, context):
+def progresses(node, inputs, context):
     for i in range(4):
         context["progress"](i / 4, f"step {i}")
         time.sleep(0.12)
@@ -149,35 +162,35 @@ def progresses(node, store, context):
     return Outcome()
 
 
-def floods(node, store, context):
+def floods(node, inputs, context):
     """More progress than any pipe holds, far above the rate that is passed on."""
     for _ in range(20_000):
         context["progress"](1.0, "x" * 500)
     return Outcome(values={"sent": 20_000})
 
 
-def leaves_a_process(node, store, context):
+def leaves_a_process(node, inputs, context):
     """Starts a process that would outlive it."""
     child = subprocess.Popen(["sleep", "60"])
     return Outcome(values={"pid": child.pid})
 
 
-def marks(node, store, context):
+def marks(node, inputs, context):
     """Appends its name to a file, then works like ``numbers``: shows what was executed how often."""
-    outcome = numbers(node, store, context)
+    outcome = numbers(node, inputs, context)
     with open(node.spec["log"], "a") as file:
         file.write(node.key + "\n")
     return outcome
 
 
-def overlaps(node, store, context):
+def overlaps(node, inputs, context):
     """Records when it ran."""
     start = time.monotonic()
     time.sleep(node.spec["seconds"])
     return Outcome(values={"start": start, "end": time.monotonic()})
 
 
-def fails_once(node, store, context):
+def fails_once(node, inputs, context):
     """Fails unless its flag is there, and sets it."""
     if os.path.exists(node.spec["flag"]):
         return Outcome()
@@ -185,9 +198,56 @@ def fails_once(node, store, context):
     raise ValueError("the first time")
 
 
-def kill_server(node, store, context):
-    os.kill(os.getppid(), signal.SIGKILL)
-    time.sleep(10)
+def attempts(node, inputs, context):
+    """Runs pieces of code; what each of them gives or raises."""
+    found = {}
+    for name, code in node.spec["code"].items():
+        space = {"context": context, "os": os, "sys": sys, "signal": signal}
+        try:
+            exec(code, space)
+            found[name] = space["found"]
+        except Exception as error:
+            found[name] = type(error).__name__
+    return Outcome(values=found, arrays={"numbers": {"x": np.ones(3), "y": np.zeros(2)}})
+
+
+def looks(node, inputs, context):
+    """Whatever leads to the run's folder, by frames, objects, arguments, environment or open files."""
+    import gc
+
+    from benchmark.store import Store
+
+    name = node.spec["eman"][::-1]
+    objects = gc.get_objects()
+    containers = [o for o in objects if isinstance(o, (dict, list, tuple, set))]
+    found = {
+        "stores": sum(isinstance(o, Store) for o in objects),
+        "containers": sum(any(_says(v, name) for v in _members_of(o)) for o in containers),
+        "arguments": [a for a in sys.argv if name in a],
+        "environment": [k for k, v in os.environ.items() if name in v],
+        "descriptors": [fd for fd in os.listdir("/proc/self/fd") if name in _link(fd)],
+        "frames": [],
+    }
+    frame = sys._getframe().f_back
+    while frame:
+        found["frames"] += [k for k, v in frame.f_locals.items() if name in str(v)]
+        frame = frame.f_back
+    return Outcome(values=found)
+
+
+def _members_of(container):
+    return list(container.values()) if isinstance(container, dict) else list(container)
+
+
+def _says(value, name):
+    return isinstance(value, (str, bytes, os.PathLike)) and name in str(value)
+
+
+def _link(descriptor):
+    try:
+        return os.readlink(f"/proc/self/fd/{descriptor}")
+    except OSError:
+        return ""
 
 
 REAL_PRELOAD = (
@@ -200,7 +260,7 @@ REAL_PRELOAD = (
 )
 
 
-def torch_threads(node, store, context):
+def torch_threads(node, inputs, context):
     import torch
 
     return Outcome(
@@ -212,13 +272,13 @@ def torch_threads(node, store, context):
     )
 
 
-def torch_hog(node, store, context):
+def torch_hog(node, inputs, context):
     import torch
 
     return Outcome(values={"sum": float(torch.ones(2**29).sum())})
 
 
-def torch_trains(node, store, context):
+def torch_trains(node, inputs, context):
     """A few steps on two threads, to see that forked processes compute and compute alike."""
     import torch
 

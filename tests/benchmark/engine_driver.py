@@ -12,13 +12,19 @@ from benchmark.store import Store
 
 def plan(log: str) -> list:
     """Seven layers of five nodes, each of which needs two of the layer before it."""
-    layers = [[engine_cases.node("marks", log=log, name=f"0.{i}", sleep=0.04) for i in range(5)]]
+    layers = [
+        [
+            engine_cases.node("marks", may_write=True, log=log, name=f"0.{i}", sleep=0.04)
+            for i in range(5)
+        ]
+    ]
     for layer in range(1, 7):
         above = layers[-1]
         layers.append(
             [
                 engine_cases.node(
                     "marks",
+                    may_write=True,
                     log=log,
                     name=f"{layer}.{i}",
                     sleep=0.04,
@@ -43,7 +49,7 @@ def main(root: str, log: str, which: str) -> None:
         store.sweep()
         done = {key: record.status for key, record in store.read_all().items()}
         engine = LocalEngine(
-            root, jobs=3, threads=1, execute="engine_cases:execute", preload=(), grace_s=0.5
+            root, jobs=3, threads=1, prepare="engine_cases:prepare", preload=(), grace_s=0.5
         )
         engine.run(
             {"plan": plan, "sleepers": sleepers}[which](log),

@@ -5,7 +5,6 @@ import pytest
 from playing import SECRET, play
 from sklearn.metrics import roc_auc_score
 
-from benchmark.contracts import Context
 from benchmark.game import draw_shadow_pair
 from benchmark.plan import SHADOW_CHUNK, make_plan
 from benchmark.registry import default_registry
@@ -239,7 +238,7 @@ def test_inclusion_is_independent_of_the_coins(played):
 
 def test_the_attack_sees_the_shadows_it_asked_for(played, monkeypatch):
     from attacks.shadow import LiRA
-    from benchmark.nodes import _attack
+    from benchmark.nodes import prepare
 
     plan, store, _ = played
     (node,) = nodes_of(plan, "attack", "lira(shadows=24) on noise")
@@ -251,7 +250,7 @@ def test_the_attack_sees_the_shadows_it_asked_for(played, monkeypatch):
 
     run_as_is = LiRA.run
     monkeypatch.setattr(LiRA, "run", look)
-    _attack(node, store, Context(seed=0))
+    prepare(node, store).run({"device": "cpu"})
     shadows, view = seen["view"].shadows, seen["view"]
     assert len(shadows.releases) == 24
     assert shadows.included.shape == (24, len(seen["candidates"]))

@@ -21,6 +21,7 @@ import pytest
 from engine_cases import node
 
 from benchmark.engines import EngineError, Event, forkserver
+from benchmark.engines.confine import isolation
 from benchmark.engines.local import LocalEngine
 from benchmark.store import Store, StoreLocked
 
@@ -32,7 +33,7 @@ def run(root, nodes, *, done=None, on_event=lambda e: None, **options):
     """Run ``nodes`` in ``root``; the store."""
     store = Store(root)
     options = {"jobs": JOBS, "threads": 1, "preload": (), "grace_s": 0.5, **options}
-    engine = LocalEngine(root, execute="engine_cases:execute", **options)
+    engine = LocalEngine(root, prepare="engine_cases:prepare", **options)
     with store.lock():
         engine.run(nodes, store, done=done or {}, on_event=on_event)
     return store
@@ -112,7 +113,7 @@ def test_success(cases):
     assert record.values == {"mean": x.mean()}
     assert np.array_equal(cases.store.arrays(record.key, "numbers")["x"], x)
     assert np.array_equal(cases.store.tensors(record.key, "weights")["w"], x.astype(np.float32))
-    assert record.environment == {"python": "3.11", "device": "cpu"}
+    assert record.environment == {"python": "3.11", "device": "cpu", "isolation": isolation()}
     assert 0 < record.duration_s < cases.seconds
     assert 0 < record.cpu_s < cases.seconds
 
@@ -254,7 +255,7 @@ def test_what_is_done_is_not_run_and_no_server_starts_for_nothing(tmp_path):
     events = []
     done = {n.key: "ok" for n in nodes}
     store = Store(tmp_path)
-    engine = LocalEngine(tmp_path, execute="no_such_module:execute", preload=())
+    engine = LocalEngine(tmp_path, prepare="no_such_module:prepare", preload=())
     engine.run(nodes, store, done=done, on_event=events.append)  # would fail if it started one
     assert events == []
     with pytest.raises(EngineError, match="no_such_module"):
@@ -263,8 +264,8 @@ def test_what_is_done_is_not_run_and_no_server_starts_for_nothing(tmp_path):
 
 
 def test_a_failed_node_that_runs_again_replaces_its_record(tmp_path):
-    flag = tmp_path / "flag"
-    again = node("fails_once", flag=str(flag))
+    (tmp_path / "flags").mkdir()
+    again = node("fails_once", flag=str(tmp_path / "flags" / "flag"), may_write=True)
     assert run(tmp_path / "run", [again]).read(again.key).status == "failed"
     store = run(tmp_path / "run", [again])
     assert store.read(again.key).status == "ok"
@@ -329,8 +330,13 @@ def test_without_a_gpu_its_shares_hold_nobody_back(tmp_path):
 
 
 def test_the_loss_of_the_server_costs_what_was_running_and_no_more(tmp_path):
-    nodes = [node("kill_server"), *(node("numbers", name=str(i)) for i in range(5))]
-    store = run(tmp_path, nodes, jobs=1)
+    def listen(event):
+        if event.kind == "started" and event.node is nodes[0]:
+            (server,) = psutil.Process().children()
+            server.kill()
+
+    nodes = [node("sleeps"), *(node("numbers", name=str(i)) for i in range(5))]
+    store = run(tmp_path, nodes, jobs=1, on_event=listen)
     lost = store.read(nodes[0].key)
     assert lost.status == "crashed"
     assert "the fork server ended (killed by SIGKILL)" in lost.reason
@@ -347,11 +353,14 @@ def test_a_node_begins_when_the_main_process_can_know_of_it(tmp_path, monkeypatc
 
     server = object.__new__(forkserver._Server)
     server._control, _ = Pipe()
-    server._progress_fd, server._settings, server._execute = -1, {}, None
+    server._progress_fd, server._settings, server._prepare = -1, {}, None
+    server._wakeup, server._alarm = os.pipe()
     server._limit_threads, server._children, server._baseline = None, {}, 0
     server._tell = tell
     monkeypatch.setattr(
-        forkserver.child, "run_node", lambda *_, **__: seen.write_text(str(told.exists()))
+        forkserver.child,
+        "prepare_node",
+        lambda *_, **__: seen.write_text(str(told.exists())) and None,
     )
     server._fork(node("numbers"))
     (pid,) = server._children
@@ -405,7 +414,8 @@ def _read_lines(process, n):
 
 @pytest.mark.slow
 def test_killed_at_five_moments_it_resumes_to_the_same_bytes_and_repeats_nothing(tmp_path):
-    log, logged = tmp_path / "log", 0
+    log, logged = tmp_path / "logs" / "log", 0
+    log.parent.mkdir()
     reference = tmp_path / "reference"
     plain = _drive(reference, log)
     plain.communicate(timeout=60)

@@ -33,7 +33,7 @@ def test_overhead_of_a_node(benchmark, tmp_path, preload, jobs):
     """Fork, limits, commit to disk, collect."""
     modules = PRELOAD if preload == "everything" else ()
     engine = LocalEngine(
-        tmp_path, jobs=jobs, threads=1, execute="engine_cases:execute", preload=modules
+        tmp_path, jobs=jobs, threads=1, prepare="engine_cases:prepare", preload=modules
     )
     figures = []
 

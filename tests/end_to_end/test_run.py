@@ -257,7 +257,9 @@ def test_list_names_plugins_and_suites(cli):
 def test_status_show_plan_report_and_compare(cli, small_suite, small_run, tmp_path):
     assert "attack" in cli("status", small_run, check=0).stdout
     nodes = json.loads(cli("plan", "--suite", small_suite, "--json", check=0).stdout)
-    fit = next(n for n in nodes if n["label"].startswith("fit k_same"))
+    records = [json.loads(p.read_text()) for p in (small_run / "records").glob("*.json")]
+    assert sorted(n["label"] for n in nodes) == sorted(r["label"] for r in records)
+    fit = next(r for r in records if r["label"].startswith("fit k_same"))
     shown = cli("show", small_run, fit["key"][:10], check=0).stdout
     assert '"k": 4' in shown
     cli("report", small_run, "--out", tmp_path / "site", check=0)
