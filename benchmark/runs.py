@@ -67,6 +67,7 @@ class OpenRun:
     store: Store
     only: Mapping[str, Sequence[str]]
     coins: Coins
+    coins_file: Path | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -130,6 +131,7 @@ def open_run(
             store=store,
             only=only or {},
             coins=Coins(commitment=secret.commitment, given=known, secret=_revealed(root)),
+            coins_file=coins,
         )
         _write_about(run)
     return run
@@ -325,6 +327,7 @@ def execute_plan(
                 threads=1,  # a node's bits then do not depend on how many nodes run side by side
                 device=resolve_device(device),
                 environment=environment(),
+                hidden=[run.coins_file] if run.coins_file else [],
             )
             done = {k: r.status for k, r in records.items()}
             engine.run(missing, run.store, done=done, on_event=on_event)
