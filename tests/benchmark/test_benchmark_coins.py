@@ -78,7 +78,7 @@ def test_what_depends_on_coins_has_other_keys_and_nothing_else():
     plans = [plan_suite(SUITE, commitment=c) for c in (UNSET, SECRET.commitment)]
     assert [n for n in plan_suite(SUITE).nodes] == [n for n in plans[0].nodes]
     shared = set(plans[0].nodes) & set(plans[1].nodes)
-    assert {plans[0].nodes[k].kind for k in shared} == {"dataset", "features"}
+    assert {plans[0].nodes[k].kind for k in shared} == {"dataset", "features", "units"}
     assert [n.label for n in plans[0].nodes.values()] == [n.label for n in plans[1].nodes.values()]
 
 
