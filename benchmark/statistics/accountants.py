@@ -4,6 +4,18 @@ Two accountants that share no code and no series expansion with those of Opacus 
 Renyi-DP, an upper bound whose divergence is evaluated as a one-dimensional integral at any real
 order, and the privacy loss distribution, which is the epsilon itself up to a numerical error. A claim
 below the first may be right, for a tighter accountant made it; a claim below the second is not.
+
+What is accounted depends on the adjacency. ``noise_multiplier`` is always the noise over the largest
+norm of what *one record* adds to a sum. Adding or removing a record, or zeroing it, moves the sum by that
+norm: N(0, s^2) against (1 - q) N(0, s^2) + q N(1, s^2), in both directions. Replacing one record by another
+moves it by up to twice the norm: (1 - q) N(0, s^2) + q N(1, s^2) against (1 - q) N(0, s^2) + q N(-1, s^2).
+
+That the second pair dominates every replacement, in any dimension: by the advanced joint convexity of
+Balle, Barthe and Gaboardi (2018, theorem 2) the divergence of two mixtures with a common part is q times
+that of N(v, s^2) from a mixture of N(0, s^2) and N(v', s^2), with |v|, |v'| <= 1. Seen from v this is a convex
+function of a mean of exponentials of centred Gaussians, of covariances <a, b> for the offsets a = -v and
+b = v' - v; by Kahane's inequality (1985) it is largest where these are, 1 for a and 2 for b on one line.
+Dominating pairs compose (Zhu, Dong and Wang 2022, theorem 10).
 """
 
 from math import inf
@@ -15,6 +27,9 @@ from scipy.special import logsumexp, ndtr
 
 from benchmark.statistics.epsilon import gdp_mu_to_epsilon
 from benchmark.statistics.estimate import check_count, check_probability
+
+ADJACENCIES = ("add_remove", "replace", "zero_out")
+"""What neighbouring datasets differ in."""
 
 RDP_ORDERS = (
     *(1 + x / 10 for x in range(1, 100)),
@@ -48,23 +63,31 @@ class Accounted(NamedTuple):
     accountant: str
 
 
-def subsampled_gaussian_rdp(noise_multiplier, sample_rate, order):
+def _is_replacement(adjacency):
+    if adjacency not in ADJACENCIES:
+        raise ValueError(f"adjacency must be one of {', '.join(ADJACENCIES)}. Got {adjacency!r}.")
+    return adjacency == "replace"
+
+
+def subsampled_gaussian_rdp(noise_multiplier, sample_rate, order, adjacency="add_remove"):
     """Renyi divergence of one step of the Poisson-subsampled Gaussian mechanism.
 
     Parameters
     ----------
     noise_multiplier : float, greater than 0
-        Standard deviation sigma of the noise over the sensitivity.
+        Standard deviation sigma of the noise over the largest norm of what a record adds.
     sample_rate : float in [0, 1]
         Probability q that a record takes part.
     order : float, greater than 1
+    adjacency : {"add_remove", "replace", "zero_out"}, default="add_remove"
 
     Returns
     -------
     float
-        log E[(1 - q + q exp((2z - 1)/(2 sigma^2)))^order] / (order - 1) over z ~ N(0, sigma^2), for
-        adding or removing one record. By the trapezoidal rule, which converges exponentially for
-        this analytic integrand; 1e-9 relative or better.
+        For adding, removing or zeroing one record: log E[r(z)^order] / (order - 1) over
+        z ~ N(0, sigma^2), r(z) = 1 - q + q exp((2z - 1)/(2 sigma^2)). For replacing one:
+        log E[r(z)^order r(-z)^(1 - order)] / (order - 1). By the trapezoidal rule, which converges
+        exponentially for this analytic integrand; 1e-9 relative or better.
 
     References
     ----------
@@ -77,16 +100,26 @@ def subsampled_gaussian_rdp(noise_multiplier, sample_rate, order):
         )
     check_probability("sample_rate", sample_rate, open_interval=False)
     variance = noise_multiplier**2
+    distance = 2 if _is_replacement(adjacency) else 1
     if sample_rate == 0:
         return 0.0
     if sample_rate == 1:
-        return float(order / (2 * variance))
+        return float(order * distance**2 / (2 * variance))
     step = min(noise_multiplier, variance) / 10
-    z = np.arange(-14 * noise_multiplier, order + 14 * noise_multiplier, step)
-    ratio = np.logaddexp(np.log1p(-sample_rate), np.log(sample_rate) + (z - 0.5) / variance)
+    z = np.arange(-1 - 14 * noise_multiplier, distance * order + 14 * noise_multiplier, step)
+    weighted = order * _loss(z, noise_multiplier, sample_rate)
+    if distance == 2:
+        weighted += (1 - order) * _loss(-z, noise_multiplier, sample_rate)
     log_density = -(z**2) / (2 * variance) - 0.5 * np.log(2 * np.pi * variance)
-    log_moment = logsumexp(order * ratio + log_density) + np.log(step)
+    log_moment = logsumexp(weighted + log_density) + np.log(step)
     return float(max(log_moment, 0.0) / (order - 1))
+
+
+def dp_sgd_rdp(noise_multiplier, sample_rate, steps, orders=RDP_ORDERS, adjacency="add_remove"):
+    """Renyi divergences of DP-SGD at each order, ``(k,)``: those of one step, times ``steps``."""
+    return steps * np.array(
+        [subsampled_gaussian_rdp(noise_multiplier, sample_rate, a, adjacency) for a in orders]
+    )
 
 
 def rdp_to_epsilon(rdp, orders, delta):
@@ -119,7 +152,9 @@ def rdp_to_epsilon(rdp, orders, delta):
     return float(max(epsilons[best], 0.0)), float(orders[best])
 
 
-def dp_sgd_epsilon(noise_multiplier, sample_rate, steps, delta, orders=RDP_ORDERS):
+def dp_sgd_epsilon(
+    noise_multiplier, sample_rate, steps, delta, orders=RDP_ORDERS, adjacency="add_remove"
+):
     """Epsilon of DP-SGD by RDP accounting.
 
     Parameters
@@ -130,6 +165,7 @@ def dp_sgd_epsilon(noise_multiplier, sample_rate, steps, delta, orders=RDP_ORDER
     steps : int, at least 0
     delta : float in (0, 1)
     orders : sequence of float
+    adjacency : {"add_remove", "replace", "zero_out"}, default="add_remove"
 
     Returns
     -------
@@ -147,7 +183,7 @@ def dp_sgd_epsilon(noise_multiplier, sample_rate, steps, delta, orders=RDP_ORDER
         return Accounted(0.0, delta, inf, name)
     if noise_multiplier == 0:
         return Accounted(inf, delta, inf, name)
-    rdp = [steps * subsampled_gaussian_rdp(noise_multiplier, sample_rate, a) for a in orders]
+    rdp = dp_sgd_rdp(noise_multiplier, sample_rate, steps, orders, adjacency)
     return Accounted(*_ordered(rdp, orders, delta), name)
 
 
@@ -156,11 +192,12 @@ def _ordered(rdp, orders, delta):
     return epsilon, delta, order
 
 
-def privacy_loss_epsilon(noise_multiplier, sample_rate, steps, delta):
+def privacy_loss_epsilon(noise_multiplier, sample_rate, steps, delta, adjacency="add_remove"):
     """Epsilon of DP-SGD from the distribution of its privacy loss, tight up to a numerical error.
 
     The loss of one step is put on a grid, its mean kept exactly, and composed by Fourier transform.
-    Adding and removing a record are both computed, and the worse one counts.
+    Adding and removing a record are both computed, and the worse one counts; a replacement is the same in
+    both directions.
 
     Parameters
     ----------
@@ -170,6 +207,7 @@ def privacy_loss_epsilon(noise_multiplier, sample_rate, steps, delta):
     steps : int, at least 0
     delta : float in (0, 1)
         Of 1e-12 or more: the transform's rounding hides what is smaller.
+    adjacency : {"add_remove", "replace", "zero_out"}, default="add_remove"
 
     Returns
     -------
@@ -188,13 +226,13 @@ def privacy_loss_epsilon(noise_multiplier, sample_rate, steps, delta):
     """
     check_count("steps", steps, 0)
     check_probability("delta", delta)
-    upper = dp_sgd_epsilon(noise_multiplier, sample_rate, steps, delta * 1e-4).epsilon
+    upper = dp_sgd_epsilon(
+        noise_multiplier, sample_rate, steps, delta * 1e-4, adjacency=adjacency
+    ).epsilon
     if upper == 0 or not np.isfinite(upper):
         return float(upper)
-    laws = [
-        _removed_loss(noise_multiplier, sample_rate),
-        _added_loss(noise_multiplier, sample_rate),
-    ]
+    either = [_replaced_loss] if _is_replacement(adjacency) else [_removed_loss, _added_loss]
+    laws = [law(noise_multiplier, sample_rate) for law in either]
     return max(_composed_epsilon(*law, steps, delta, upper) for law in laws)
 
 
@@ -232,6 +270,23 @@ def _added_loss(sigma, rate):
 
     z, density = _normal_grid(sigma)
     return cdf, *_moments(-_loss(z, sigma, rate), density, z)
+
+
+def _replaced_loss(sigma, rate):
+    """The same when another record was in its place: the log ratio at z less that at -z."""
+    weight = np.exp(np.log(rate) - 0.5 / sigma**2)  # ratio at z: 1 - rate + weight e^(z/s^2)
+
+    def cdf(loss):
+        # With e^(z/s^2) = u e^(loss/2): weight u^2 - 2 (1 - rate) sinh(loss/2) u - weight = 0, u > 0.
+        with np.errstate(divide="ignore"):
+            half = (1 - rate) * np.sinh(loss / 2)
+            u = (np.hypot(half, weight) + np.abs(half)) / weight
+            z = sigma**2 * (np.where(half < 0, -1, 1) * np.log(u) + loss / 2)
+        return (1 - rate) * ndtr(z / sigma) + rate * ndtr((z - 1) / sigma)
+
+    z, density = _normal_grid(sigma)
+    loss = _loss(z, sigma, rate) - _loss(-z, sigma, rate)
+    return cdf, *_moments(loss, density * (1 - rate) + _shifted_density(z, sigma) * rate, z)
 
 
 def _normal_grid(sigma):

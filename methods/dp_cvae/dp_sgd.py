@@ -5,7 +5,9 @@ for many networks of linear layers at once and never forms a record's gradient: 
 inputs and output gradients of each layer [2]_, and the clipped sum is one matrix product. Given the same
 generators, both take the same batches and the same noise, and agree up to rounding.
 
-Neighbouring datasets differ by adding or removing one record. Noise is drawn by torch's generators in
+What neighbouring datasets differ in decides what the same noise is worth (:func:`spent`). Under add/remove nothing but
+the batches may depend on the number of records: sample rate, steps and the divisor of the noisy sum are constants that
+the caller gives. Noise is drawn by torch's generators in
 floating point, which the theorems do not cover: a measure for audits, not for releases to adversaries who
 see all bits.
 
@@ -24,6 +26,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Literal
 
+import numpy as np
 import torch
 from scipy.optimize import brentq
 from torch import nn
@@ -38,7 +41,7 @@ from benchmark.learning.fleet import (
     unstack_,
 )
 from benchmark.learning.training import in_parallel, single_thread
-from benchmark.statistics.epsilon import gdp_mu_to_epsilon
+from benchmark.statistics import RDP_ORDERS, dp_sgd_rdp, gdp_mu_to_epsilon, rdp_to_epsilon
 
 __all__ = [
     "Accountant",
@@ -51,31 +54,44 @@ __all__ = [
 ]
 
 Accountant = Literal["prv", "rdp"]
+Neighbours = Literal["add_remove", "replace"]
 Mechanism = tuple[float, float, int]
-"""Noise multiplier, sample rate and steps of a Poisson-sampled Gaussian mechanism."""
+"""Noise multiplier, sample rate and steps of a Poisson-sampled Gaussian mechanism: noise over the largest norm of what
+one record adds, whatever the adjacency."""
 
 # Numbers that the records' gradients of one part of a batch may take: 256 MB.
 GRADIENTS = 1 << 26
-ORDERS = [1 + x / 10 for x in range(1, 100)] + [*range(11, 64), 80, 96, 128, 192, 256, 512, 1024]
+ORDERS = list(RDP_ORDERS)
 
 
 # ---------------------------------------------------------------- accounting
 
 
-def spent(mechanisms: Sequence[Mechanism], delta: float, accountant: Accountant) -> float:
-    """ε of a composition at ``delta`` by Opacus' accountant; infinite without noise.
+def spent(
+    mechanisms: Sequence[Mechanism],
+    delta: float,
+    accountant: Accountant,
+    adjacency: Neighbours = "add_remove",
+) -> float:
+    """ε of a composition at ``delta``; infinite without noise.
 
-    ``"rdp"``: Rényi-DP with the improved conversion (Canonne et al. 2020). ``"prv"``: the distribution of
-    the privacy loss (Gopi et al. 2021), the upper end of an estimate that is exact to 0.0025.
+    Under add/remove by Opacus' accountant. ``"rdp"``: Rényi-DP with the improved conversion (Canonne et al.
+    2020). ``"prv"``: the distribution of the privacy loss (Gopi et al. 2021), the upper end of an estimate
+    that is exact to 0.0025. Opacus does not account for replacements: ``"replace"`` is by Rényi-DP of our own
+    (:func:`~benchmark.statistics.dp_sgd_rdp`), whatever ``accountant`` says.
     """
     from opacus.accountants import PRVAccountant, RDPAccountant
 
     if any(noise == 0 and rate > 0 and steps > 0 for noise, rate, steps in mechanisms):
         return math.inf
-    counted = RDPAccountant() if accountant == "rdp" else PRVAccountant()
-    counted.history = [m for m in mechanisms if m[1] > 0 and m[2] > 0]
-    if not counted.history:
+    history = [m for m in mechanisms if m[1] > 0 and m[2] > 0]
+    if not history:
         return 0.0
+    if adjacency == "replace":
+        divergences = [dp_sgd_rdp(*m, ORDERS, "replace") for m in history]
+        return rdp_to_epsilon(np.sum(divergences, axis=0), ORDERS, delta)[0]
+    counted = RDPAccountant() if accountant == "rdp" else PRVAccountant()
+    counted.history = history
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         if accountant == "rdp":
@@ -91,6 +107,7 @@ def least_noise(
     rate: float = 1.0,
     steps: int = 1,
     before: tuple[Mechanism, ...] = (),
+    adjacency: Neighbours = "add_remove",
 ) -> float:
     """The least noise multiplier, to 0.1 %, that keeps a mechanism composed after others within ``epsilon``.
 
@@ -102,13 +119,14 @@ def least_noise(
 
     def excess(log_noise: float) -> float:
         mechanisms = [*before, (math.exp(log_noise), rate, steps)]
-        return math.log(max(spent(mechanisms, delta, accountant), 1e-12) / epsilon)
+        return math.log(max(spent(mechanisms, delta, accountant, adjacency), 1e-12) / epsilon)
 
-    if spent(before, delta, accountant) >= epsilon:
+    if spent(before, delta, accountant, adjacency) >= epsilon:
         raise ValueError(f"epsilon = {epsilon:g} is spent already; ask for a larger one.")
     # ε is nearly a power of the noise, so secants in logarithms need few of the slow evaluations. They
     # aim at the middle of what is accepted: up to 0.1 % less than ε.
     here, value = math.log(_first_guess(epsilon, delta, rate, steps)), math.inf
+    here += math.log(2) * (adjacency == "replace")
     step, slope = 0.0, -1.0
     for _ in range(50):
         last, value = value, excess(here)
@@ -143,6 +161,9 @@ class PrivateTrainee:
     sample_rate : float in (0, 1]
         Probability that a record takes part in a step.
     steps : int
+    divisor : float
+        What the noisy sum of gradients is divided by: records of a step on average. A constant of the caller's, since
+        one that follows the number of records would tell it.
     noise_multiplier : float
         Standard deviation of the noise on the sum of gradients, over ``clip_norm``.
     clip_norm : float
@@ -155,16 +176,12 @@ class PrivateTrainee:
     data: Tensors
     sample_rate: float
     steps: int
+    divisor: float
     noise_multiplier: float
     clip_norm: float
     sampling: torch.Generator
     latent: torch.Generator
     noise: torch.Generator
-
-    @property
-    def expected_batch(self) -> float:
-        """Records of a step on average, by which the noisy sum is divided."""
-        return self.sample_rate * len(self.data[0])
 
     @property
     def bound(self) -> float:
@@ -227,7 +244,7 @@ def _train_through_opacus(
         torch.optim.Adam(trainee.network.parameters(), lr=lr, fused=True),
         noise_multiplier=trainee.noise_multiplier,
         max_grad_norm=trainee.bound,
-        expected_batch_size=trainee.expected_batch,
+        expected_batch_size=trainee.divisor,
         loss_reduction="mean",
         generator=trainee.noise,
     )
@@ -371,7 +388,7 @@ class _PrivateStack:
         std = trainee.noise_multiplier * trainee.bound
         if std > 0:
             row += torch.normal(0, std, row.shape, generator=trainee.noise, device=row.device)
-        row /= trainee.expected_batch
+        row /= trainee.divisor
 
     @torch.no_grad()
     def _finish(self, going: int) -> None:
