@@ -446,10 +446,7 @@ def _plain(value: Any) -> float | int | str:
 def _guarantee_values(guarantee: Guarantee | None) -> dict[str, Any] | None:
     if guarantee is None:
         return None
-    values = asdict(guarantee)
-    if isinstance(guarantee, DifferentialPrivacy):
-        values["details"] = {k: _plain(v) for k, v in guarantee.details.items()}
-    return {"kind": type(guarantee).__name__, **values}
+    return {"kind": type(guarantee).__name__, **asdict(guarantee)}
 
 
 def guarantee_of(values: Mapping[str, Any] | None) -> Guarantee | None:

@@ -38,7 +38,14 @@ from benchmark.learning.feature_generator import (
     scale,
     to_numpy,
 )
-from benchmark.learning.private import bounds_of, one_of_each_identity
+from benchmark.learning.private import (
+    CLASSES,
+    PUBLIC_SIZE,
+    PublicFacts,
+    bounds_of,
+    one_of_each_identity,
+    public_facts,
+)
 from benchmark.learning.sampling import apportioned, scaled_counts
 
 if TYPE_CHECKING:
@@ -46,31 +53,39 @@ if TYPE_CHECKING:
 
     from benchmark.learning.cvae import CVAENetwork
 
-__all__ = ["DPMERF", "fourier_features", "least_noise_multiplier", "mean_embedding"]
+__all__ = ["DPMERF", "embedding_sum", "fourier_features", "least_noise_multiplier"]
 
-SENSITIVITY = 2.0
-"""Of the *sum* of the records' embeddings, when one record is replaced: each has norm 1."""
+SENSITIVITY = {"add_remove": 1.0, "replace": 2.0}
+"""Of the *sum* of the records' embeddings, each of norm 1: one more or less, or one in place of its opposite."""
 
 
 class DPMERF(Method):
     """Fits a generator to the members' noisy mean embedding and releases draws from it.
 
-    Values are cut to fixed bounds (see ``dp_cvae``) and scaled to [0, 1]. A record's embedding is
-    [cos(Wx), sin(Wx)]/√J in the column of its class, of norm 1, with J frequencies W from the Gaussian
-    kernel of length ``bandwidth``·√D, which does not depend on the data. Neighbouring datasets have one
-    record replaced (``unit="group"``: all records of an identity, of which one, drawn at random, is
-    used), so that the mean moves by at most 2/n, and n is known. One release by the Gaussian mechanism
-    has exactly the ε that the analytic formula [3]_ says.
+    A record's embedding is [cos(Wx), sin(Wx)]/√J in the column of its class, of norm 1, with J frequencies W from the
+    Gaussian kernel of length ``bandwidth``·√D, which does not depend on the data. The sum of all of them, with noise,
+    over N is released once by the Gaussian mechanism, which has exactly the ε that the analytic formula [3]_ says.
 
-    The release has equal class counts; the number of classes and the range of the features are taken as
-    public. ``epsilon=None`` adds no noise and gives no guarantee.
+    Where ``public_size`` is given, N is that constant and neighbouring datasets differ by adding or removing one
+    unit, which moves the sum by 1. Where it is not, N is the number of units, which is public, and one unit is
+    replaced by another, which moves the sum by at most 2. A unit is a record (``unit="group"``: all records of
+    an identity). All that is computed from the members:
+
+    - the embedding, as above; the generator sees nothing else of them;
+    - the record that stands for an identity (``unit="group"``), drawn at random for each identity by itself;
+    - the size of the release: ``release_size``·N, a constant or public, in equal class counts;
+    - the number of classes: ``classes``, or one more than the highest label, which is then public;
+    - features' scaling: fixed bounds to which values are cut, whatever the data (see ``dp_cvae``);
+    - the shape and kind of records and the extractor's name, which are the dataset's.
+
+    ``epsilon=None`` adds no noise and gives no guarantee.
 
     The generator is the decoder of ``cvae``; the encoder of the weights stays as it was drawn.
     """
 
     info: ClassVar[MethodInfo] = MethodInfo(
         name="dp_merf",
-        version="1",
+        version="2",
         summary="A generator fitted to one noisy mean embedding: a formal (ε, δ) guarantee.",
         citation="Harder et al. 2021, arXiv 2002.11603",
         offers=Access.WEIGHTS,
@@ -83,6 +98,8 @@ class DPMERF(Method):
     unit: Literal["record", "group"] = Field(
         "record", description="what the guarantee protects: a record, or all records of an identity"
     )
+    public_size: int | None = Field(None, ge=1, description=PUBLIC_SIZE)
+    classes: int | None = Field(None, ge=1, description=CLASSES)
     frequencies: int = Field(500, ge=1, description="J, random frequencies of the embedding")
     bandwidth: float = Field(
         0.35, gt=0, allow_inf_nan=False, description="length of the kernel over √D"
@@ -100,7 +117,7 @@ class DPMERF(Method):
     batch_size: int = Field(20, ge=1, description="codes of each class in a step")
     steps: int = Field(1000, ge=1, description="steps of the generator's training; they cost no ε")
     release_size: float = Field(
-        1.0, gt=0, allow_inf_nan=False, description="records released, in multiples of the members"
+        1.0, gt=0, allow_inf_nan=False, description="records released, in multiples of N"
     )
 
     def fit(self, members: Records, context: Context) -> Release:
@@ -112,17 +129,19 @@ class DPMERF(Method):
 
         if self.unit == "group":
             members = one_of_each_identity(members, context.rng("identities"))
-        n_classes = int(members.labels.max()) + 1
+        known = public_facts(members, self.public_size, self.classes)
+        n_classes = known.n_classes
         low, high = bounds_of(members, self.low, self.high)
         scaling = constant_scaling(members, low, high)
         x = torch.from_numpy(scale(members, *scaling).clip(0, 1))
         waves = torch.randn(
             x.shape[1], self.frequencies, generator=context.torch_generator("frequencies")
         ) / (self.bandwidth * math.sqrt(x.shape[1]))
-        embedding = mean_embedding(x, torch.from_numpy(members.labels), n_classes, waves)
-        noise = least_noise_multiplier(self.epsilon, self.delta)
         # The only place where the members' records go in.
-        embedding += (noise * SENSITIVITY / len(members)) * torch.randn(
+        labels = torch.from_numpy(members.labels)
+        embedding = embedding_sum(x, labels, n_classes, waves) / known.size
+        noise = SENSITIVITY[known.adjacency] * least_noise_multiplier(self.epsilon, self.delta)
+        embedding += (noise / known.size) * torch.randn(
             embedding.shape, generator=context.torch_generator("noise")
         )
         network = build(
@@ -133,15 +152,15 @@ class DPMERF(Method):
         loss = self._train(network, embedding, waves, context)
         minimum, width = (torch.from_numpy(array).to(context.device) for array in scaling)
         generator = FeatureGenerator(network, minimum, width)
-        counts = apportioned(np.ones(n_classes), len(members))
+        counts = apportioned(np.ones(n_classes), known.size)
         sample = sampler(generator, counts, members)
-        labels = np.repeat(np.arange(n_classes), scaled_counts(counts, self.release_size))
+        drawn = np.repeat(np.arange(n_classes), scaled_counts(counts, self.release_size))
         return Release(
-            records=sample(len(labels), labels, context.rng("release")),
+            records=sample(len(drawn), drawn, context.rng("release")),
             state={**to_numpy(generator), "class_counts": counts},
             sample=sample,
             weights=generator,
-            guarantee=self._guarantee(noise, low, high),
+            guarantee=self._guarantee(noise, known, (low, high)),
             notes={"noise_multiplier": noise, "final_loss": loss},
         )
 
@@ -185,24 +204,27 @@ class DPMERF(Method):
                 context.progress((step + 1) / self.steps)
         return loss.item()
 
-    def _guarantee(self, noise: float, low: float, high: float) -> DifferentialPrivacy | None:
+    def _guarantee(
+        self, noise: float, known: PublicFacts, bounds: tuple[float, float]
+    ) -> DifferentialPrivacy | None:
         from benchmark.statistics import gaussian_epsilon
 
         if self.epsilon is None:
             return None
         return DifferentialPrivacy(
-            epsilon=gaussian_epsilon(noise, 1, self.delta),
+            epsilon=gaussian_epsilon(noise / SENSITIVITY[known.adjacency], 1, self.delta),
             delta=self.delta,
             accountant="analytic Gaussian mechanism (exact)",
+            adjacency=known.adjacency,
             unit=self.unit,
+            public=known.public,
             details={
                 "noise_multiplier": noise,
                 "sample_rate": 1.0,
                 "steps": 1,
-                "neighbours": f"replacing one {self.unit}",
-                "features": f"cut to [{low:g}, {high:g}], independently of the data",
+                "size": known.size,
+                "features": f"cut to [{bounds[0]:g}, {bounds[1]:g}], independently of the data",
                 "labels": "equal shares, independently of the data",
-                "public": "number of records and of classes, range of the features",
             },
         )
 
@@ -218,13 +240,13 @@ def fourier_features(x: torch.Tensor, waves: torch.Tensor) -> torch.Tensor:
     return torch.cat((phases.cos(), phases.sin()), dim=1) / math.sqrt(waves.shape[1])
 
 
-def mean_embedding(
+def embedding_sum(
     x: torch.Tensor, labels: torch.Tensor, n_classes: int, waves: torch.Tensor
 ) -> torch.Tensor:
-    """``(2J, C)``: the sum of each class's features over the number of all records."""
+    """``(2J, C)``: the sum of each class's features."""
     from torch.nn import functional as F
 
-    return fourier_features(x, waves).T @ F.one_hot(labels, n_classes).float() / len(x)
+    return fourier_features(x, waves).T @ F.one_hot(labels, n_classes).float()
 
 
 def least_noise_multiplier(epsilon: float | None, delta: float) -> float:

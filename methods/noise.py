@@ -48,7 +48,7 @@ class Noise(Method):
 
     info: ClassVar[MethodInfo] = MethodInfo(
         name="noise",
-        version="1",
+        version="2",
         summary="Gaussian noise on every record, optionally the analytic Gaussian mechanism.",
         citation="Balle & Wang 2018, arXiv 1805.06530",
     )
@@ -124,9 +124,10 @@ def _guarantee(epsilon: float, delta: float, clip_norm: float, sigma: float) -> 
         epsilon=epsilon,
         delta=delta,
         accountant="analytic Gaussian mechanism (Balle & Wang 2018)",
+        adjacency="replace",
         unit="record",
+        public=("size", "labels"),
         details={
-            "neighbours": "one record exchanged for another; labels and the number are public",
             "scope": "each released row by itself; several rows of one person compose",
             "sensitivity": 2 * clip_norm,
             "noise_std": sigma,

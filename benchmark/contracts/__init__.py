@@ -20,17 +20,14 @@ Two rules keep the numbers honest:
 Import heavy libraries (torch, timm, scikit-learn) inside the methods that use them, so that listing plugins is quick.
 
 Import from this package. Its modules: ``records`` (the data), ``context`` (what a call is given), ``plugins`` (the
-contracts), ``answers`` (what plugins give back) and ``errors``.
+contracts), ``answers`` (what plugins give back), ``guarantees`` (what methods claim) and ``errors``.
 """
 
 from pydantic import Field
 
 from benchmark.contracts.answers import (
     DatasetContent,
-    DifferentialPrivacy,
     Figures,
-    Guarantee,
-    KAnonymity,
     Links,
     Predictions,
     Reconstructions,
@@ -41,10 +38,19 @@ from benchmark.contracts.answers import (
 from benchmark.contracts.context import Access, Context, Shadows, View
 from benchmark.contracts.errors import (
     DatasetMissing,
+    InvalidGuarantee,
     InvalidRecords,
     LeakboardError,
     NotApplicable,
     Unavailable,
+)
+from benchmark.contracts.guarantees import (
+    Adjacency,
+    DifferentialPrivacy,
+    Guarantee,
+    KAnonymity,
+    Public,
+    Unit,
 )
 from benchmark.contracts.plugins import (
     Attack,
@@ -67,6 +73,7 @@ from benchmark.contracts.records import Kind, Records
 
 __all__ = [
     "Access",
+    "Adjacency",
     "Attack",
     "AttackInfo",
     "Context",
@@ -80,6 +87,7 @@ __all__ = [
     "Figures",
     "Guarantee",
     "Info",
+    "InvalidGuarantee",
     "InvalidRecords",
     "KAnonymity",
     "Kind",
@@ -93,6 +101,7 @@ __all__ = [
     "Plugin",
     "PositiveControl",
     "Predictions",
+    "Public",
     "Reconstructions",
     "Records",
     "Release",
@@ -101,6 +110,7 @@ __all__ = [
     "Scores",
     "Shadows",
     "Unavailable",
+    "Unit",
     "Utility",
     "UtilityInfo",
     "View",

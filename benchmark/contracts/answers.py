@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from benchmark.contracts.errors import InvalidRecords
+from benchmark.contracts.errors import InvalidGuarantee, InvalidRecords
+from benchmark.contracts.guarantees import Guarantee
 from benchmark.contracts.records import Records
 
 if TYPE_CHECKING:
@@ -16,10 +17,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "DatasetContent",
-    "DifferentialPrivacy",
     "Figures",
-    "Guarantee",
-    "KAnonymity",
     "Links",
     "Predictions",
     "Reconstructions",
@@ -70,31 +68,7 @@ class DatasetContent:
             )
 
 
-# ---------------------------------------------------------------- releases, and what they claim
-
-
-@dataclass(frozen=True, kw_only=True)
-class DifferentialPrivacy:
-    """A claim of (ε, δ)-differential privacy, with the accountant that computed it.
-
-    ``unit`` is what neighbouring datasets differ in: a record or a group (identity).
-    """
-
-    epsilon: float
-    delta: float
-    accountant: str
-    unit: Literal["record", "group"] = "record"
-    details: Mapping[str, float | int | str] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, kw_only=True)
-class KAnonymity:
-    """A claim that every released record was made from at least ``k`` identities. Bounds linkage, not membership."""
-
-    k: int
-
-
-Guarantee = DifferentialPrivacy | KAnonymity
+# ---------------------------------------------------------------- releases
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -150,6 +124,11 @@ class Release:
             raise InvalidRecords(
                 f"origin must have one member row for each released record, shape ({len(self.records)},). "
                 f"Got {self.origin.shape} instead."
+            )
+        if not isinstance(self.guarantee, Guarantee | None):
+            raise InvalidGuarantee(
+                "a release's guarantee must be DifferentialPrivacy, KAnonymity or None. "
+                f"Got {type(self.guarantee).__name__}."
             )
 
 

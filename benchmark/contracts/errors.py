@@ -2,6 +2,7 @@
 
 __all__ = [
     "DatasetMissing",
+    "InvalidGuarantee",
     "InvalidRecords",
     "LeakboardError",
     "NotApplicable",
@@ -15,6 +16,10 @@ class LeakboardError(Exception):
 
 class InvalidRecords(LeakboardError):
     """Records of the wrong shape, type or range."""
+
+
+class InvalidGuarantee(LeakboardError):
+    """A formal claim with a value that no such claim can have, or that leaves open what it is about."""
 
 
 class DatasetMissing(LeakboardError):

@@ -78,7 +78,14 @@ def _units(pool: Mapping[str, np.ndarray], public: Mapping[str, np.ndarray]) -> 
         labels=pool["labels"][rows],
         outliers=deciles == 9,
         sizes=np.bincount(numbers),
+        identities=_identities(numbers, candidates if groups is None else groups[candidates]),
     )
+
+
+def _identities(numbers: np.ndarray, groups: np.ndarray) -> np.ndarray:
+    """How many identities there are among the candidates of each unit, ``(u,) int64``."""
+    owners = np.unique(np.stack([numbers, groups], axis=1), axis=0)[:, 0]
+    return np.bincount(owners, minlength=int(numbers.max()) + 1)
 
 
 # ---------------------------------------------------------------- subgroups

@@ -94,12 +94,15 @@ class Units:
         The tenth of the first candidates that lies farthest from the others.
     sizes : ndarray of shape (u,), int64
         Number of the unit's candidates.
+    identities : ndarray of shape (u,), int64
+        Number of identities among them; without identities, each record is one.
     """
 
     keys: np.ndarray
     labels: np.ndarray
     outliers: np.ndarray
     sizes: np.ndarray
+    identities: np.ndarray
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

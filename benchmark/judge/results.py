@@ -40,9 +40,11 @@ from benchmark.judge.figures import (
     trials_figure,
 )
 from benchmark.judge.guarantees import (
+    Contest,
     can_refute,
     claim_figures,
-    claim_of_a_coin,
+    contest,
+    implied,
     measured_bound,
     miscounted,
     refuted,
@@ -531,10 +533,10 @@ class _Collector:
         bounds = [measured_bound(trial, claim, confidence) for _, trial, claim in tests]
         at = max(range(len(tests)), key=lambda i: bounds[i].value if bounds[i].resolved else -1.0)
         (cell, trial, claim), best = tests[at], bounds[at]
-        epsilon, _ = claim_of_a_coin(claim, trial.unit_size)
+        game = contest(trial, claim)
         where = f"{cell.attack.label if cell.attack else ''}, seed {cell.seed}"
-        if epsilon != claim["epsilon"]:
-            where += f"; against ε = {epsilon:g} for an identity of {trial.unit_size} records"
+        if isinstance(game, Contest) and game.steps > 1:
+            where += f"; against {implied(game)}"
         method = f"best of {len(tests)} attacks and seeds, Bonferroni; {best.method}"
         figure = Estimate(best.value, best.low, best.high, method, best.reason or where)
         self._fact_row(cell, "measured_epsilon", figure)

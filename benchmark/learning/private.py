@@ -1,12 +1,29 @@
-"""What methods with a formal guarantee need to know of records beforehand: their range, and one for each identity."""
+"""What methods with a formal guarantee need to know of records beforehand: their number, classes, range, identities."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 
-from benchmark.contracts import LeakboardError, Records
+from benchmark.contracts import Adjacency, LeakboardError, Public, Records
 
-__all__ = ["BOUNDS", "bounds_of", "one_of_each_identity"]
+__all__ = [
+    "BOUNDS",
+    "CLASSES",
+    "PUBLIC_SIZE",
+    "PublicFacts",
+    "bounds_of",
+    "one_of_each_identity",
+    "public_facts",
+]
+
+PUBLIC_SIZE = (
+    "N, a number of units that everybody may know: near the true one, and not computed from it. The guarantee is "
+    "then for adding or removing a unit. None: the true number is public, and the guarantee is for replacing a unit"
+)
+CLASSES = "number of classes that everybody knows; None: the members' is public"
+"""What the parameters ``public_size`` and ``classes`` are."""
 
 BOUNDS = {
     "pixels": (0.0, 1.0),
@@ -17,6 +34,61 @@ BOUNDS = {
 
 OTHER_BOUNDS = (-4.0, 4.0)
 """Where nothing is known of the features; set ``low`` and ``high`` from public data instead."""
+
+
+@dataclass(frozen=True)
+class PublicFacts:
+    """What a method may use of its members without accounting for it, and the adjacency under which that is true.
+
+    Parameters
+    ----------
+    size : int
+        Number of units from which rates, steps, divisors and the size of the release follow.
+    n_classes : int
+    adjacency : {"add_remove", "replace"}
+        Add/remove where ``size`` is a constant that was declared; replace where it is the number of the members.
+    public : tuple of {"size", "classes"}
+        What was read off the members, and so has to be the same in neighbouring datasets.
+    """
+
+    size: int
+    n_classes: int
+    adjacency: Adjacency
+    public: tuple[Public, ...]
+
+
+def public_facts(members: Records, size: int | None, n_classes: int | None) -> PublicFacts:
+    """The declared number of units and of classes, or those of the members, which are then public.
+
+    Parameters
+    ----------
+    members : Records
+        One record for each unit.
+    size, n_classes : int or None
+        Declared without looking at the members; None to read it off them.
+
+    Raises
+    ------
+    LeakboardError
+        Where a label is not among the declared classes: no guarantee covers such records.
+    """
+    highest = int(members.labels.max()) + 1
+    if n_classes is not None and highest > n_classes:
+        raise LeakboardError(
+            f"classes = {n_classes} was declared, but there is a record of class {highest - 1}. "
+            "Give the number of classes that everybody knows the data to have."
+        )
+    public: list[Public] = []
+    if size is None:
+        public.append("size")
+    if n_classes is None:
+        public.append("classes")
+    return PublicFacts(
+        size=len(members) if size is None else size,
+        n_classes=highest if n_classes is None else n_classes,
+        adjacency="replace" if size is None else "add_remove",
+        public=tuple(public),
+    )
 
 
 def bounds_of(records: Records, low: float | None, high: float | None) -> tuple[float, float]:
@@ -39,7 +111,10 @@ def bounds_of(records: Records, low: float | None, high: float | None) -> tuple[
 
 
 def one_of_each_identity(records: Records, rng: np.random.Generator) -> Records:
-    """One record of each identity, drawn at random: adding an identity then adds one record.
+    """One record of each identity, drawn at random: adding or replacing an identity then adds or replaces one record.
+
+    The record that one identity is represented by says nothing about the draws of the others, which keep their law
+    when that identity is taken out or exchanged.
 
     Raises
     ------

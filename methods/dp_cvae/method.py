@@ -37,34 +37,49 @@ from benchmark.learning.feature_generator import (
     scale,
     to_numpy,
 )
-from benchmark.learning.private import bounds_of, one_of_each_identity
+from benchmark.learning.private import (
+    CLASSES,
+    PUBLIC_SIZE,
+    bounds_of,
+    one_of_each_identity,
+    public_facts,
+)
 from benchmark.learning.sampling import apportioned, scaled_counts
 
 if TYPE_CHECKING:
     from benchmark.learning.cvae import CVAENetwork, FeatureGenerator
-    from methods.dp_cvae.dp_sgd import Mechanism, PrivateTrainee
+    from methods.dp_cvae.dp_sgd import Mechanism, Neighbours, PrivateTrainee
 
 __all__ = ["DPCVAE", "private_counts"]
 
-PUBLIC = "number of records and of classes, range of the features"
-"""What the guarantee takes as known to everybody."""
+COUNTS_SHARE = {"add_remove": 1.0, "replace": 1 / math.sqrt(2)}
+"""Distance that one record makes in the class counts, over what the accountant takes for the sum of gradients: adding a
+record moves one count by 1, as clipped gradients move by their norm; replacing it moves two counts, by √2, where
+gradients may move by twice their norm."""
 
 
 class DPCVAE(Method):
     """Fits a CVAE by DP-SGD and releases draws from it, (ε, δ)-differentially private.
 
-    Neighbouring datasets differ by adding or removing one record (``unit="group"``: all records of an
-    identity, of which one, drawn at random, is used). Three things touch the members:
+    What neighbouring datasets differ in follows from ``public_size``. Where it is given, by adding or removing one
+    unit, and nothing but what is listed here depends on how many there are. Where it is not, by replacing
+    one unit by another: their number is then public, and the same noise is worth less, up to half. A unit
+    is a record (``unit="group"``: all records of an identity). N is ``public_size``, or the number of units. All
+    that is computed from the members:
 
-    - the networks: every step takes each record with probability ``batch_size``/n, clips its gradient to
-      ``clip_norm`` and adds noise to the sum. There is no early stopping, and the last weights are
-      released: nothing else is chosen on private data;
+    - gradients: every step takes each record with probability q = min(1, ``batch_size``/N), clips its gradient to
+      ``clip_norm``, adds noise to the sum and divides it by q·N; there are ⌈``epochs``/q⌉ steps. What one step
+      gives is a sampled Gaussian mechanism, and all are composed. There is no early stopping, and the last
+      weights are released: nothing else is chosen on private data;
     - the classes' shares: ``labels="uniform"`` does not look at them, ``"noisy"`` pays ``label_share`` of
       ε for counts with noise, which are composed with the steps;
-    - features' scaling: fixed bounds, ``low`` and ``high``, to which values are cut. By default those
-      of the extractor (pixels [0, 1], EfficientNet-Lite0's ReLU6 means [0, 6]), otherwise [−4, 4].
-
-    The number of records, which the release's size repeats, and the number of classes are taken as public.
+    - the record that stands for an identity (``unit="group"``), drawn at random for each identity by itself;
+    - the size of the release: ``release_size``·N, a constant or public;
+    - the number of classes: ``classes``, or one more than the highest label, which is then public;
+    - features' scaling: fixed bounds, ``low`` and ``high``, to which values are cut, whatever the data. By default
+      those of the extractor (pixels [0, 1], EfficientNet-Lite0's ReLU6 means [0, 6]), otherwise [−4, 4];
+    - the shape and kind of records and the extractor's name, which are the dataset's;
+    - the time that fitting takes, which is not covered.
 
     ``epsilon=None, noise_multiplier=0, clip_norm=None`` is ε = ∞: ordinary training on Poisson batches, with
     no guarantee.
@@ -72,12 +87,12 @@ class DPCVAE(Method):
     Raises in ``fit``
     -----------------
     LeakboardError
-        Where training diverges, or identities are missing under ``unit="group"``.
+        Where training diverges, a label is not among ``classes``, or identities are missing under ``unit="group"``.
     """
 
     info: ClassVar[MethodInfo] = MethodInfo(
         name="dp_cvae",
-        version="1",
+        version="2",
         summary="Samples of a conditional VAE trained by DP-SGD: a formal (ε, δ) guarantee.",
         citation="Di Salvo et al. 2025, arXiv 2507.02671; Abadi et al. 2016, arXiv 1607.00133",
         offers=Access.WEIGHTS,
@@ -105,11 +120,15 @@ class DPCVAE(Method):
         description="largest norm of a record's gradient; None for no clipping, without noise only",
     )
     accountant: Literal["prv", "rdp"] = Field(
-        "prv", description="Opacus' accountant: privacy loss distribution (tight) or Rényi-DP"
+        "prv",
+        description="Opacus' accountant for add/remove: privacy loss distribution (tight) or Rényi-DP; "
+        "replacements are always accounted by Rényi-DP",
     )
     unit: Literal["record", "group"] = Field(
         "record", description="what the guarantee protects: a record, or all records of an identity"
     )
+    public_size: int | None = Field(None, ge=1, description=PUBLIC_SIZE)
+    classes: int | None = Field(None, ge=1, description=CLASSES)
     labels: Literal["uniform", "noisy"] = Field(
         "uniform",
         description="classes' shares in the release: equal, or noisy counts that are paid",
@@ -130,13 +149,16 @@ class DPCVAE(Method):
     lr: float = Field(1e-3, gt=0, allow_inf_nan=False, description="step of Adam")
     batch_size: int = Field(256, ge=1, description="records a step on average (Poisson sampling)")
     epochs: float = Field(
-        100, gt=0, allow_inf_nan=False, description="passes over the members on average"
+        100,
+        gt=0,
+        allow_inf_nan=False,
+        description="passes over the members on average, if they are N",
     )
     sample_scale: float = Field(
         1.0, ge=0, allow_inf_nan=False, description="standard deviation of released codes"
     )
     release_size: float = Field(
-        1.0, gt=0, allow_inf_nan=False, description="records released, in multiples of the members"
+        1.0, gt=0, allow_inf_nan=False, description="records released, in multiples of N"
     )
 
     @model_validator(mode="after")
@@ -198,23 +220,26 @@ class DPCVAE(Method):
 
         return make_network(shape, n_classes, self.hidden, self.latent, self.channels)
 
-    def _schedule(self, n: int) -> tuple[float, int]:
-        """Sample rate and steps for ``n`` records."""
-        rate = min(1.0, self.batch_size / n)
+    def _schedule(self, size: int) -> tuple[float, int]:
+        """Sample rate and steps for ``size`` records."""
+        rate = min(1.0, self.batch_size / size)
         return rate, max(1, math.ceil(self.epochs / rate))
 
-    def _noise(self, rate: float, steps: int) -> tuple[float, float | None]:
-        """Noise multipliers of the steps and of the class counts (None where those are not looked at)."""
+    def _noise(
+        self, rate: float, steps: int, adjacency: Neighbours
+    ) -> tuple[float, tuple[Mechanism, ...]]:
+        """Noise multiplier of the steps, and the mechanism of the class counts (none where they are not looked at)."""
         from methods.dp_cvae.dp_sgd import least_noise
 
         if self.epsilon is None:
             assert self.noise_multiplier is not None
-            return self.noise_multiplier, None
+            return self.noise_multiplier, ()
         exact = (self.delta, self.accountant)
-        if self.labels == "uniform":
-            return least_noise(self.epsilon, *exact, rate, steps), None
-        counts = least_noise(self.label_share * self.epsilon, *exact)
-        return least_noise(self.epsilon, *exact, rate, steps, ((counts, 1.0, 1),)), counts
+        before: tuple[Mechanism, ...] = ()
+        if self.labels == "noisy":
+            share = self.label_share * self.epsilon
+            before = ((least_noise(share, *exact, adjacency=adjacency), 1.0, 1),)
+        return least_noise(self.epsilon, *exact, rate, steps, before, adjacency), before
 
 
 class _Fit:
@@ -231,23 +256,25 @@ class _Fit:
         if method.unit == "group":
             members = one_of_each_identity(members, context.rng("identities"))
         self.method, self.members, self.context = method, members, context
-        self.n_classes = int(members.labels.max()) + 1
+        self.known = known = public_facts(members, method.public_size, method.classes)
         self.low, self.high = bounds_of(members, method.low, method.high)
         scaling = constant_scaling(members, self.low, self.high)
         x = torch.from_numpy(scale(members, *scaling).clip(0, 1)).to(context.device)
-        onehot = F.one_hot(torch.from_numpy(members.labels), self.n_classes).float()
+        onehot = F.one_hot(torch.from_numpy(members.labels), known.n_classes).float()
         network = build(
-            lambda: method._network(members.data.shape[1:], self.n_classes),
+            lambda: method._network(members.data.shape[1:], known.n_classes),
             context.torch_generator("weights"),
             context.device,
         )
-        self.rate, self.steps = method._schedule(len(members))
-        self.noise, self.label_noise = method._noise(self.rate, self.steps)
+        self.rate, self.steps = method._schedule(known.size)
+        self.adjacency: Neighbours = "replace" if known.adjacency == "replace" else "add_remove"
+        self.noise, self.counting = method._noise(self.rate, self.steps, self.adjacency)
         self.trainee: PrivateTrainee = PrivateTrainee(
             network,
             (x, onehot.to(context.device)),
             sample_rate=self.rate,
             steps=self.steps,
+            divisor=self.rate * known.size,
             noise_multiplier=self.noise,
             clip_norm=math.inf if method.clip_norm is None else method.clip_norm,
             sampling=context.torch_generator("batches"),
@@ -277,13 +304,17 @@ class _Fit:
             notes={"steps": self.steps, "noise_multiplier": self.noise},
         )
 
+    @property
+    def label_noise(self) -> float | None:
+        """Standard deviation of the noise on the class counts; None where they are not looked at."""
+        return self.counting[0][0] * COUNTS_SHARE[self.adjacency] if self.counting else None
+
     def _class_counts(self) -> np.ndarray:
-        shares = np.ones(self.n_classes)
+        shares = np.ones(self.known.n_classes)
         if self.label_noise is not None:
-            shares = private_counts(
-                self.members.labels, self.n_classes, self.label_noise, self.context.rng("labels")
-            )
-        return apportioned(shares, len(self.members))
+            labels, rng = self.members.labels, self.context.rng("labels")
+            shares = private_counts(labels, self.known.n_classes, self.label_noise, rng)
+        return apportioned(shares, self.known.size)
 
     def _guarantee(self) -> DifferentialPrivacy | None:
         from methods.dp_cvae.dp_sgd import spent
@@ -291,26 +322,27 @@ class _Fit:
         if self.noise == 0:
             return None
         method = self.method
-        mechanisms: list[Mechanism] = [(self.noise, self.rate, self.steps)]
+        mechanisms = [*self.counting, (self.noise, self.rate, self.steps)]
         details: dict[str, float | int | str] = {
             "noise_multiplier": self.noise,
             "sample_rate": self.rate,
             "steps": self.steps,
             "clip_norm": float(method.clip_norm or 0),
-            "neighbours": f"adding or removing one {method.unit}",
+            "size": self.known.size,
             "features": f"cut to [{self.low:g}, {self.high:g}], independently of the data",
             "labels": "equal shares, independently of the data",
-            "public": PUBLIC,
         }
         if self.label_noise is not None:
-            mechanisms.append((self.label_noise, 1.0, 1))
             details["labels"] = f"noisy counts, {method.label_share:g} of epsilon"
-            details["label_noise_multiplier"] = self.label_noise
+            details["label_noise"] = self.label_noise
+        replaced = self.adjacency == "replace"
         return DifferentialPrivacy(
-            epsilon=spent(mechanisms, method.delta, method.accountant),
+            epsilon=spent(mechanisms, method.delta, method.accountant, self.adjacency),
             delta=method.delta,
-            accountant=ACCOUNTANTS[method.accountant],
+            accountant=ACCOUNTANTS["replace" if replaced else method.accountant],
+            adjacency=self.known.adjacency,
             unit=method.unit,
+            public=self.known.public,
             details=details,
         )
 
@@ -318,16 +350,17 @@ class _Fit:
 ACCOUNTANTS = {
     "prv": "Opacus PRV (privacy loss distribution), upper end",
     "rdp": "Opacus RDP, improved conversion",
+    "replace": "RDP of replacements (numerical integral), improved conversion",
 }
 
 
 def private_counts(
-    labels: np.ndarray, n_classes: int, noise_multiplier: float, rng: np.random.Generator
+    labels: np.ndarray, n_classes: int, noise: float, rng: np.random.Generator
 ) -> np.ndarray:
-    """Class counts ``(C,) float64`` with Gaussian noise, cut at 0; all 1 where nothing is left.
+    """Class counts ``(C,) float64`` with Gaussian noise of this deviation, cut at 0; all 1 where nothing is left.
 
-    Adding or removing a record changes one count by 1: the sensitivity is 1.
+    Adding or removing a record changes one count by 1: the sensitivity is 1. Replacing one changes two: √2.
     """
-    counts = np.bincount(labels, minlength=n_classes) + rng.normal(0, noise_multiplier, n_classes)
+    counts = np.bincount(labels, minlength=n_classes) + rng.normal(0, noise, n_classes)
     counts = counts.clip(min=0)
     return counts if counts.any() else np.ones(n_classes)

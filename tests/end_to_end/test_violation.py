@@ -26,7 +26,11 @@ class Dishonest(Method):
             details = {"noise_multiplier": self.noise_multiplier, "sample_rate": 0.01, "steps": 1000}
             members = members.replace(data=np.zeros_like(members.data))
         guarantee = DifferentialPrivacy(
-            epsilon=self.epsilon, delta=1e-5, accountant="trust me", details=details
+            epsilon=self.epsilon,
+            delta=1e-5,
+            accountant="trust me",
+            adjacency="add_remove",
+            details=details,
         )
         return Release(records=members.replace(groups=None), guarantee=guarantee)
 """

@@ -22,6 +22,7 @@ def units(keys, labels=None, outliers=None, sizes=None):
         labels=np.zeros(n, dtype=int) if labels is None else np.asarray(labels),
         outliers=np.zeros(n, dtype=bool) if outliers is None else np.asarray(outliers),
         sizes=np.ones(n, dtype=int) if sizes is None else np.asarray(sizes),
+        identities=np.ones(n, dtype=int),
     )
 
 

@@ -7,13 +7,14 @@ import pytest
 import torch
 from dp_accounting import dp_event
 from dp_accounting.pld import PLDAccountant
+from dp_accounting.privacy_accountant import NeighboringRelation
 from scipy.stats import norm
 from sklearn.datasets import load_digits
 from sklearn.linear_model import LogisticRegression
 
 from benchmark.contracts import Context, LeakboardError, Records, Saved
 from benchmark.statistics import one_run_epsilon_from_scores
-from methods.dp_merf import DPMERF, fourier_features, least_noise_multiplier, mean_embedding
+from methods.dp_merf import DPMERF, embedding_sum, fourier_features, least_noise_multiplier
 
 QUICK = {"hidden": 16, "frequencies": 20, "steps": 20}
 
@@ -40,14 +41,14 @@ def test_features_estimate_the_gaussian_kernel_and_have_norm_one():
 
 
 def test_embedding_by_hand():
-    """One frequency of 1: cos and sin of each record, summed by class, over all three records."""
+    """One frequency of 1: cos and sin of each record, summed by class."""
     x, labels = torch.tensor([[0.0], [math.pi / 2], [math.pi]]), torch.tensor([0, 1, 1])
-    got = mean_embedding(x, labels, 3, torch.ones(1, 1))
-    expected = torch.tensor([[1.0, -1.0, 0.0], [0.0, 1.0, 0.0]]) / 3
+    got = embedding_sum(x, labels, 3, torch.ones(1, 1))
+    expected = torch.tensor([[1.0, -1.0, 0.0], [0.0, 1.0, 0.0]])
     assert torch.allclose(got, expected, atol=1e-6)
 
 
-def test_replacing_a_record_moves_the_embedding_by_at_most_two_over_n():
+def test_a_record_moves_the_sum_by_one_and_its_replacement_by_at_most_two():
     """The bound is reached by opposite features of one class."""
     rng = np.random.default_rng(1)
     waves = torch.randn(3, 8, generator=generator())
@@ -58,11 +59,13 @@ def test_replacing_a_record_moves_the_embedding_by_at_most_two_over_n():
         other, other_labels = x.clone(), labels.clone()
         other[0] = torch.from_numpy(rng.random(3).astype(np.float32)) * 10
         other_labels[0] = int(rng.integers(0, 2))
-        pair = mean_embedding(x, labels, 2, waves), mean_embedding(other, other_labels, 2, waves)
+        pair = embedding_sum(x, labels, 2, waves), embedding_sum(other, other_labels, 2, waves)
         moves.append((pair[0] - pair[1]).norm().item())
-    assert max(moves) <= 2 / 5 + 1e-6
+        without = embedding_sum(x[1:], labels[1:], 2, waves)
+        assert (pair[0] - without).norm().item() == pytest.approx(1, abs=1e-5)
+    assert max(moves) <= 2 + 1e-5
     x, one = torch.zeros(1, 1), torch.zeros(1, dtype=torch.int64)
-    far = mean_embedding(x, one, 1, torch.ones(1, 1)) - mean_embedding(
+    far = embedding_sum(x, one, 1, torch.ones(1, 1)) - embedding_sum(
         x + math.pi, one, 1, torch.ones(1, 1)
     )
     assert far.norm().item() == pytest.approx(2)
@@ -80,17 +83,30 @@ def test_noise_is_the_least_that_the_analytic_gaussian_mechanism_allows(epsilon)
     assert delta(noise) <= 1e-5 * (1 + 1e-9) < delta(noise * 0.999)
 
 
+@pytest.mark.parametrize(
+    ("adjacency", "public_size", "relation"),
+    [
+        ("replace", None, NeighboringRelation.REPLACE_ONE),
+        ("add_remove", 50, NeighboringRelation.ADD_OR_REMOVE_ONE),
+    ],
+)
 @pytest.mark.parametrize("epsilon", [0.5, 2.0])
-def test_claimed_epsilon_is_that_of_an_independent_accountant(epsilon):
-    claim = DPMERF(**QUICK, epsilon=epsilon).fit(digits(0, 60), Context(seed=1)).guarantee
+def test_claimed_epsilon_is_that_of_an_independent_accountant(
+    epsilon, adjacency, public_size, relation
+):
+    method = DPMERF(**QUICK, epsilon=epsilon, public_size=public_size)
+    claim = method.fit(digits(0, 60), Context(seed=1)).guarantee
     event = dp_event.GaussianDpEvent(claim.details["noise_multiplier"])
-    expected = PLDAccountant().compose(event).get_epsilon(claim.delta)
+    expected = PLDAccountant(relation).compose(event).get_epsilon(claim.delta)
     assert claim.epsilon == pytest.approx(expected, rel=0.01)
     assert claim.epsilon == pytest.approx(epsilon, rel=1e-4) and claim.epsilon <= epsilon
-    assert "replacing one record" in claim.details["neighbours"]
+    assert claim.adjacency == adjacency and ("size" in claim.public) == (public_size is None)
 
 
-def test_noise_on_the_embedding_is_two_over_n_times_the_multiplier(monkeypatch):
+@pytest.mark.parametrize(("public_size", "step"), [(None, 2 / 50), (40, 1 / 40)])
+def test_noise_on_the_embedding_is_the_multiplier_times_what_a_record_moves(
+    monkeypatch, public_size, step
+):
     """Told from what the generator is trained on, with and without noise."""
     seen = []
     monkeypatch.setattr(
@@ -98,11 +114,27 @@ def test_noise_on_the_embedding_is_two_over_n_times_the_multiplier(monkeypatch):
     )
     members = digits(0, 50)
     for epsilon in (1.0, None):
-        DPMERF(frequencies=2000, epsilon=epsilon).fit(members, Context(seed=1))
+        method = DPMERF(frequencies=2000, epsilon=epsilon, public_size=public_size)
+        method.fit(members, Context(seed=1))
     noise = (seen[0] - seen[1]).numpy()
-    expected = 2 / 50 * least_noise_multiplier(1.0, 1e-5)
+    expected = step * least_noise_multiplier(1.0, 1e-5)
     assert noise.std() == pytest.approx(expected, rel=5 / math.sqrt(2 * noise.size))
     assert noise.mean() == pytest.approx(0, abs=5 * expected / math.sqrt(noise.size))
+
+
+def test_with_a_public_size_nothing_follows_the_number_of_members(monkeypatch):
+    """The embedding over a constant, and the same guarantee and sizes for one record more."""
+    seen = []
+    monkeypatch.setattr(
+        DPMERF, "_train", lambda self, network, embedding, *rest: seen.append(embedding) or 0.0
+    )
+    method = DPMERF(**QUICK, public_size=50, classes=10)
+    found = [method.fit(digits(0, n), Context(seed=1)) for n in (60, 61, 30)]
+    assert {len(f.records) for f in found} == {50}
+    assert found[0].guarantee == found[1].guarantee == found[2].guarantee
+    assert found[0].guarantee.public == ()
+    # The same seeds and so the same noise: one record of norm 1, over 50.
+    assert (seen[0] - seen[1]).norm().item() == pytest.approx(1 / 50, rel=1e-3)
 
 
 def test_members_enter_by_the_embedding_alone():

@@ -105,7 +105,7 @@ def test_private_noise_has_the_claimed_standard_deviation():
     guarantee = release.guarantee
     assert (guarantee.epsilon, guarantee.delta, guarantee.unit) == (2.0, 1e-6, "record")
     assert guarantee.details["noise_std"] == pytest.approx(sigma)
-    assert "labels" in guarantee.details["neighbours"]
+    assert guarantee.adjacency == "replace" and guarantee.public == ("size", "labels")
 
 
 def test_private_release_of_one_record_does_not_depend_on_the_others():

@@ -4,6 +4,7 @@ import dp_accounting
 import numpy as np
 import pytest
 from dp_accounting import pld, rdp
+from dp_accounting.privacy_accountant import NeighboringRelation
 
 from benchmark.statistics import (
     RDP_ORDERS,
@@ -84,6 +85,64 @@ def test_the_privacy_loss_agrees_with_dp_accounting(sigma, q, steps, delta):
     ours = privacy_loss_epsilon(sigma, q, steps, delta)
     assert ours == pytest.approx(reference.get_epsilon(delta), rel=2e-3)
     assert ours < dp_sgd_epsilon(sigma, q, steps, delta).epsilon
+
+
+@pytest.mark.parametrize(
+    ("sigma", "q", "steps", "delta"),
+    [
+        (1.1, 256 / 60_000, 2000, 1e-5),
+        (2.0, 0.1, 500, 1e-6),
+        (5.0, 0.5, 1000, 1e-9),
+        (1.0, 0.2, 2, 1e-5),
+        (4.0, 1.0, 30, 1e-6),
+    ],
+)
+def test_the_privacy_loss_of_a_replacement_agrees_with_dp_accounting(sigma, q, steps, delta):
+    reference = pld.PLDAccountant(NeighboringRelation.REPLACE_ONE)
+    reference.compose(composed(sigma, q, steps))
+    ours = privacy_loss_epsilon(sigma, q, steps, delta, "replace")
+    assert ours == pytest.approx(reference.get_epsilon(delta), rel=2e-3)
+    assert ours < dp_sgd_epsilon(sigma, q, steps, delta, adjacency="replace").epsilon
+    # Removing one and adding another.
+    assert privacy_loss_epsilon(sigma, q, steps, delta) < ours
+
+
+def test_no_replacement_in_the_plane_exceeds_the_one_on_a_line():
+    """The pair that dominates: q N(v) and q N(w) beside (1 - q) N(0), hockey-stick divergence by quadrature."""
+    sigma, q = 0.8, 0.3
+    grid = np.linspace(-6, 6, 481)
+    x, y = np.meshgrid(grid, grid)
+    area = (grid[1] - grid[0]) ** 2
+
+    def mixture(vx, vy):
+        density = [
+            np.exp(-((x - a) ** 2 + (y - b) ** 2) / (2 * sigma**2)) for a, b in ((0, 0), (vx, vy))
+        ]
+        return ((1 - q) * density[0] + q * density[1]) / (2 * np.pi * sigma**2)
+
+    def divergence(v, w, alpha):
+        return np.maximum(mixture(*v) - alpha * mixture(*w), 0).sum() * area
+
+    rng = np.random.default_rng(0)
+    for alpha in (0.5, 1.0, 1.4, 2.0):
+        worst = divergence((1, 0), (-1, 0), alpha)
+        for _ in range(25):
+            angles, norms = rng.uniform(0, 2 * np.pi, 2), np.sqrt(rng.random(2))
+            pair = [(r * np.cos(a), r * np.sin(a)) for r, a in zip(norms, angles, strict=True)]
+            assert divergence(*pair, alpha) <= worst + 1e-6
+
+
+def test_zeroing_out_is_accounted_as_removing_and_other_adjacencies_are_refused():
+    given = (1.0, 0.2, 5, 1e-5)
+    assert privacy_loss_epsilon(*given, "zero_out") == privacy_loss_epsilon(*given)
+    with pytest.raises(ValueError, match="adjacency must be one of"):
+        privacy_loss_epsilon(*given, "swap")
+
+
+def test_divergence_of_a_replacement_without_subsampling_is_that_of_twice_the_distance():
+    assert subsampled_gaussian_rdp(2.0, 1.0, 5.0, "replace") == 5.0 * 4 / 8
+    near = subsampled_gaussian_rdp(2.0, 1 - 1e-12, 5.0, "replace")
+    assert near == pytest.approx(5.0 * 4 / 8)
 
 
 def test_the_privacy_loss_of_a_gaussian_is_exact_and_its_limits_are_right():

@@ -7,6 +7,7 @@ import pytest
 import torch
 from dp_accounting import dp_event
 from dp_accounting.pld import PLDAccountant
+from dp_accounting.privacy_accountant import NeighboringRelation
 from dp_accounting.rdp import RdpAccountant
 from scipy.stats import chisquare
 from torch import nn
@@ -46,12 +47,13 @@ def inner_product(network, batch, noise):
     return network(batch[0])[..., 0]
 
 
-def trainee(network, data, *, noise=0.0, clip=1.0, rate=1.0, steps=1, seed=0):
+def trainee(network, data, *, noise=0.0, clip=1.0, rate=1.0, steps=1, seed=0, divisor=None):
     return PrivateTrainee(
         network,
         data,
         sample_rate=rate,
         steps=steps,
+        divisor=rate * len(data[0]) if divisor is None else divisor,
         noise_multiplier=noise,
         clip_norm=clip,
         sampling=generator(seed),
@@ -156,6 +158,16 @@ def test_epsilon_of_a_composition_with_counts():
     assert spent([(20.0, 1.0, 100)], 1e-5, "prv") == pytest.approx(
         gaussian_epsilon(20.0, 100, 1e-5), abs=0.003
     )
+
+
+@pytest.mark.parametrize("schedule", SCHEDULES)
+def test_replacements_cost_what_dp_accounting_says_and_a_little_more(schedule):
+    """Rényi-DP, so above the privacy loss; and above what adding or removing costs."""
+    theirs = PLDAccountant(NeighboringRelation.REPLACE_ONE).compose(event(*schedule))
+    ours = spent([schedule], 1e-5, "prv", "replace")
+    assert theirs.get_epsilon(1e-5) < ours < 1.3 * theirs.get_epsilon(1e-5)
+    assert ours > spent([schedule], 1e-5, "rdp")
+    assert spent([schedule] * 2, 1e-5, "rdp", "replace") > ours
 
 
 def test_no_noise_is_infinite_and_no_step_is_nothing():

@@ -7,6 +7,7 @@ import pytest
 import torch
 from dp_accounting import dp_event
 from dp_accounting.pld import PLDAccountant
+from dp_accounting.privacy_accountant import NeighboringRelation
 from dp_accounting.rdp import RdpAccountant
 from pydantic import ValidationError
 from sklearn.datasets import load_digits
@@ -17,10 +18,12 @@ from benchmark.learning.private import bounds_of, one_of_each_identity
 from benchmark.learning.sampling import apportioned
 from benchmark.statistics import one_run_epsilon_from_scores
 from methods.cvae import CVAE
-from methods.dp_cvae.method import DPCVAE, private_counts
+from methods.dp_cvae.method import DPCVAE, _Fit, private_counts
 
 QUICK = {"hidden": 16, "latent": 4, "epochs": 4, "batch_size": 32, "accountant": "rdp"}
 """With the quicker accountant."""
+CONSTANT = {"public_size": 120, "classes": 3}
+"""What makes it a guarantee for adding or removing a record."""
 NO_PRIVACY = {"epsilon": None, "noise_multiplier": 0.0, "clip_norm": None}
 
 
@@ -45,8 +48,10 @@ def mechanisms(guarantee):
     step = dp_event.GaussianDpEvent(details["noise_multiplier"])
     step = dp_event.PoissonSampledDpEvent(details["sample_rate"], step)
     events = [dp_event.SelfComposedDpEvent(step, details["steps"])]
-    if "label_noise_multiplier" in details:
-        events.append(dp_event.GaussianDpEvent(details["label_noise_multiplier"]))
+    if "label_noise" in details:
+        # dp-accounting doubles what it takes for one record's under replacement; a count moves by √2 then.
+        doubled = math.sqrt(2) if guarantee.adjacency == "replace" else 1.0
+        events.append(dp_event.GaussianDpEvent(details["label_noise"] * doubled))
     return dp_event.ComposedDpEvent(events)
 
 
@@ -60,15 +65,31 @@ def mechanisms(guarantee):
     ],
 )
 def test_claimed_epsilon_is_that_of_an_independent_accountant(parameters):
-    release = DPCVAE(**{**QUICK, **parameters}).fit(records(), Context(seed=1))
+    release = DPCVAE(**{**QUICK, **CONSTANT, **parameters}).fit(records(), Context(seed=1))
     claim = release.guarantee
     assert claim.delta == parameters.get("delta", 1e-5) and claim.unit == "record"
+    assert claim.adjacency == "add_remove" and claim.public == ()
     theirs = PLDAccountant() if "prv" in parameters.values() else RdpAccountant()
     expected = theirs.compose(mechanisms(claim)).get_epsilon(claim.delta)
     assert claim.epsilon == pytest.approx(expected, rel=0.01)
     target = parameters["epsilon"]
     if target is not None:
         assert 0.995 * target <= claim.epsilon <= target
+
+
+@pytest.mark.parametrize("parameters", [{}, {"labels": "noisy", "label_share": 0.3}])
+def test_where_the_number_is_public_the_claim_is_for_replacing_one(parameters):
+    """dp-accounting's privacy loss of replacements lies below the Rényi bound that is claimed, and not far."""
+    release = DPCVAE(**QUICK, **parameters, epsilon=2.0).fit(records(), Context(seed=1))
+    claim = release.guarantee
+    assert claim.adjacency == "replace" and claim.public == ("size", "classes")
+    theirs = PLDAccountant(NeighboringRelation.REPLACE_ONE)
+    tight = theirs.compose(mechanisms(claim)).get_epsilon(claim.delta)
+    assert 0.85 * claim.epsilon < tight < claim.epsilon <= 2.0
+    constant = DPCVAE(**QUICK, **parameters, **CONSTANT, epsilon=2.0)
+    less = constant.fit(records(), Context(seed=1)).guarantee.details["noise_multiplier"]
+    # A replacement moves up to twice as far; where gradients are sampled, by less.
+    assert 1.2 < claim.details["noise_multiplier"] / less < 2.05
 
 
 def test_every_step_is_accounted(monkeypatch):
@@ -111,6 +132,35 @@ def test_bounds_are_those_of_the_extractor_unless_given():
     assert bounds_of(images, None, None) == (0, 255)
     with pytest.raises(LeakboardError, match="low must be below high"):
         bounds_of(features, 5.0, None)
+
+
+def test_with_a_public_size_nothing_follows_the_number_of_members():
+    """One member more or fewer, or many: the same constants, guarantee and sizes of all that is released."""
+    method = DPCVAE(**QUICK, **CONSTANT, release_size=0.5)
+    seen = []
+    for n in (119, 120, 121, 60):
+        release = method.fit(records(n), Context(seed=1))
+        fit = _Fit(method, records(n), Context(seed=1))
+        shapes = {name: value.shape for name, value in release.state.items()}
+        schedule = (fit.trainee.divisor, fit.trainee.steps, fit.trainee.sample_rate)
+        counts = release.state["class_counts"].tolist()
+        assert schedule == (32, 15, 32 / 120) and len(release.records) == 60
+        seen.append((release.guarantee, release.notes, shapes, counts))
+    assert seen[0] == seen[1] == seen[2] == seen[3]
+
+
+def test_without_it_what_follows_the_number_is_public():
+    found = [DPCVAE(**QUICK).fit(records(n), Context(seed=1)) for n in (120, 130)]
+    assert [len(f.records) for f in found] == [120, 130]
+    assert all("size" in f.guarantee.public for f in found)
+
+
+def test_a_declared_number_of_classes_is_kept():
+    members = records(120, classes=2)
+    release = DPCVAE(**QUICK, classes=3, public_size=120).fit(members, Context(seed=1))
+    assert np.bincount(release.records.labels).tolist() == [40, 40, 40]
+    with pytest.raises(LeakboardError, match="classes = 1 was declared, but there is a record of"):
+        DPCVAE(**QUICK, classes=1).fit(members, Context(seed=1))
 
 
 def test_class_counts_of_the_release_do_not_tell_those_of_the_members():
