@@ -78,7 +78,9 @@ def _units(pool: Mapping[str, np.ndarray], public: Mapping[str, np.ndarray]) -> 
         labels=pool["labels"][rows],
         outliers=deciles == 9,
         sizes=np.bincount(numbers),
-        identities=_identities(numbers, candidates if groups is None else groups[candidates]),
+        identities=_identities(
+            numbers, pool.get("groups", np.arange(len(pool["labels"])))[candidates]
+        ),
     )
 
 
