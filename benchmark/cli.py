@@ -1,4 +1,4 @@
-"""The command line: run a suite, look at a run, list plugins.
+"""The command line: run a suite, look at a run, list plugins. It is written on :mod:`benchmark.door`.
 
 Exit status: 0 all well, 1 some nodes failed, 2 bad usage or input, 130 stopped by Ctrl-C.
 """
@@ -6,50 +6,106 @@ Exit status: 0 all well, 1 some nodes failed, 2 bad usage or input, 130 stopped 
 from __future__ import annotations
 
 import json
-import time
+import re
+import sys
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 from rich.console import Console
-from rich.markup import escape
+from rich.text import Text
 
 from benchmark.contracts import LeakboardError
+
+if TYPE_CHECKING:
+    from benchmark.door import Run
+    from benchmark.progress import Telling
+    from benchmark.suite import Suite
 
 __all__ = ["app", "main"]
 
 app = typer.Typer(
-    add_completion=False,
     no_args_is_help=True,
     pretty_exceptions_enable=False,
-    rich_markup_mode="rich",
+    rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"]},
     help="Privacy audits of synthetic datasets. Start with: python -m benchmark run --suite quick",
 )
-console = Console(soft_wrap=True)
-errors = Console(stderr=True, soft_wrap=True)
+# Labels, paths and reasons are foreign text: "[bold]" and ":x:" in them are printed as they are.
+console = Console(soft_wrap=True, markup=False, emoji=False, highlight=False)
+errors = Console(stderr=True, soft_wrap=True, markup=False, emoji=False, highlight=False)
 if not console.is_terminal:
     console.width = 140  # pipes and log files scroll; a table folded to 80 columns is unreadable
 
-BAD = ("failed", "timeout", "out of memory", "crashed", "blocked", "unavailable", "missing")
-"""Statuses of cells that make the exit status 1."""
+Device = Literal["auto", "cpu", "cuda"]
+Rerun = Literal["failed", "all"]
 
+
+def _suite_names(incomplete: str) -> list[str]:
+    from benchmark.suite import built_in_suites
+
+    return [name for name in built_in_suites() if name.startswith(incomplete)]
+
+
+def _kind_names(incomplete: str) -> list[str]:
+    from benchmark.registry import KINDS
+
+    return [kind for kind in (*KINDS, "suites") if kind.startswith(incomplete)]
+
+
+SuiteName = Annotated[
+    str,
+    typer.Option(
+        metavar="NAME|FILE",
+        help="A built-in suite, or a YAML file.",
+        autocompletion=_suite_names,
+    ),
+]
 Only = Annotated[
     list[str] | None,
-    typer.Option(help="Keep only these: method=NAME, attack=NAME or dataset=NAME. Controls stay."),
+    typer.Option(
+        metavar="KIND=NAME",
+        help="Keep only these: method=NAME, attack=NAME or dataset=NAME. Controls stay.",
+        show_default="everything",
+    ),
+]
+Seeds = Annotated[
+    int | None, typer.Option(min=1, help="Number of seeds.", show_default="the suite's")
 ]
 RunFolder = Annotated[Path, typer.Argument(metavar="RUN", help="Folder of a run.")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print what failed, and no more.")]
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Entry point of ``leakboard`` and ``python -m benchmark``."""
+    name = "leakboard" if Path(sys.argv[0]).name == "leakboard" else "python -m benchmark"
     try:
-        app(args=None if arguments is None else list(arguments), prog_name="python -m benchmark")
+        app(args=None if arguments is None else list(arguments), prog_name=name)
     except LeakboardError as error:
-        errors.print(f"[bold red]error:[/] {escape(str(error))}")
+        errors.print(Text.assemble(("error:", "bold red"), f" {error}"))
         raise SystemExit(2) from error
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        from importlib.metadata import version
+
+        typer.echo(f"leakboard {version('leakboard')}")
+        raise typer.Exit
+
+
+@app.callback()
+def _common(
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version", is_eager=True, callback=_print_version, help="Print the version and exit."
+        ),
+    ] = False,
+) -> None:
+    pass
 
 
 # ---------------------------------------------------------------- run
@@ -57,71 +113,94 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 @app.command()
 def run(
-    suite: Annotated[str, typer.Option(help="Name of a built-in suite, or a YAML file.")],
-    out: Annotated[Path | None, typer.Option(help="Run folder. [default: runs/<suite>]")] = None,
+    suite: SuiteName,
+    out: Annotated[
+        Path | None, typer.Option(help="Run folder.", show_default="runs/<suite>")
+    ] = None,
     only: Only = None,
-    seeds: Annotated[int | None, typer.Option(min=1, help="Number of seeds.")] = None,
+    seeds: Seeds = None,
     jobs: Annotated[
-        int | None, typer.Option(min=1, help="Nodes at a time. [default: cores]")
+        int | None,
+        typer.Option("--jobs", "-j", min=1, help="Nodes at a time.", show_default="cores"),
     ] = None,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Say what would run; run nothing.")
+        bool,
+        typer.Option(
+            "--dry-run", help="Say what would run and about how long it takes; run nothing."
+        ),
     ] = False,
     rerun: Annotated[
-        str | None, typer.Option(help="Run again: `failed` nodes, or `all` of them.")
+        str | None,
+        typer.Option(help="Run again: `failed` nodes, or `all` of them."),
     ] = None,
     coins: Annotated[
         str | None,
         typer.Option(
             metavar="FILE|reveal",
-            help="Toss the coins of a revealed run again; or reveal this run's at its end. [default: secret coins]",
+            help="Toss the coins of a revealed run again; or reveal this run's at its end.",
+            show_default="secret coins",
         ),
     ] = None,
+    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="A line for each node.")] = False,
+    quiet: Quiet = False,
 ) -> None:
-    """Run what a suite is missing, then write results and leaderboard."""
-    from benchmark.runs import execute_plan, open_run, reveal_coins, write_results, write_site
-    from benchmark.suite import load_suite
+    """Run what a suite is missing.
 
-    _one_of("--device", device, ("auto", "cpu", "cuda"))
-    _one_of("--rerun", rerun, (None, "failed", "all"))
-    loaded = load_suite(suite)
-    if seeds is not None:
-        loaded = loaded.with_seeds(seeds)
-    root = out or Path("runs") / loaded.name
+    Then write results and leaderboard. Running again goes on where a run was stopped.
+
+    On a terminal a bar tells how far it is; elsewhere a line every ten seconds, and each failure at once.
+    """
+    from benchmark.door import open_suite, suite_of
+    from benchmark.progress import listener_for
+
+    chosen_device: Device = _one_of("--device", device, ("auto", "cpu", "cuda"))
+    chosen_rerun: Rerun | None = _one_of("--rerun", rerun, (None, "failed", "all"))
+    if verbose and quiet:
+        raise LeakboardError("--verbose and --quiet exclude each other. Give one of them.")
     if dry_run:
-        _print_plan(loaded, _parse_only(only), root)
+        chosen = suite_of(suite, seeds)
+        _print_plan(chosen, _parse_only(only), out or Path("runs") / chosen.name, jobs)
         return
-    given = Path(coins) if coins not in (None, "reveal") else None
-    opened = open_run(root, loaded, _parse_only(only), given)
+    given = None if coins == "reveal" else coins
+    made = open_suite(suite, out=out, only=_parse_only(only), seeds=seeds, coins=given)
+    telling: Telling = "verbose" if verbose else "quiet" if quiet else "normal"
     try:
-        with _progress(opened.plan) as listener:
-            records = execute_plan(opened, jobs=jobs, device=device, rerun=rerun, on_event=listener)
+        with listener_for(console, len(made.plan.nodes), telling) as listener:
+            made.execute(jobs=jobs, device=chosen_device, rerun=chosen_rerun, on_event=listener)
     except KeyboardInterrupt:
         errors.print("stopped. The same command goes on where this one ended.")
         raise SystemExit(130) from None
-    listener.summary()
     if coins == "reveal":
-        opened = reveal_coins(opened)
-    with console.status("computing results and leaderboard"):
-        results = write_results(opened, records)
-        page = write_site(opened, records, results, root / "site")
-    _print_board(results.frame)
-    _print_controls(results.verdicts)
-    _print_claims(opened, results)
-    troubles = _troubles(opened, records)
-    console.print(f"\nresults      {root / 'results.parquet'}")
-    console.print(f"leaderboard  {page}")
-    if coins == "reveal":
-        console.print(f"coins        {root / 'coins.json'}")
-    if troubles:
+        made.reveal()
+    if quiet:
+        made.report()
+    else:
+        console.print(listener.summary())
+        _report(made, None)
+        if coins == "reveal":
+            console.print(f"coins        {made.folder / 'coins.json'}")
+    if _print_problems(made):
         raise SystemExit(1)
 
 
-def _one_of(option: str, value: str | None, allowed: Sequence[str | None]) -> None:
+def _report(made: Run, out: Path | None) -> None:
+    """Compute, write and print what a run came to."""
+    with console.status("computing results and leaderboard"):
+        page = made.report(out)
+    _print_board(made)
+    _print_controls(made.controls)
+    _print_claims(made)
+    console.print(f"\nresults      {made.folder / 'results.parquet'}")
+    console.print(f"leaderboard  {page}")
+
+
+def _one_of(option: str, value: Any, allowed: Sequence[str | None]) -> Any:
+    """``value``, if it is one of those that are allowed."""
     if value not in allowed:
         names = ", ".join(a for a in allowed if a)
         raise LeakboardError(f"{option} must be one of {names}. Got {value!r}.")
+    return value
 
 
 def _parse_only(only: Sequence[str] | None) -> dict[str, list[str]]:
@@ -136,124 +215,20 @@ def _parse_only(only: Sequence[str] | None) -> dict[str, list[str]]:
     return wanted
 
 
-def _troubles(opened: Any, records: Mapping[str, Any]) -> int:
-    """Print failed cells, each with its reason; their number."""
-    from benchmark.runs import command, run_statuses
-
-    bad: dict[tuple[str, str], list[Any]] = {}
-    for cell, status, reason in run_statuses(opened, records):
-        if status in BAD:
-            bad.setdefault((status, reason), []).append(cell)
-    if not bad:
+def _print_problems(made: Run) -> int:
+    """Print failed cells, each with its reason, on standard error; their number."""
+    problems = made.problems
+    if problems.empty:
         return 0
-    total = sum(map(len, bad.values()))
-    errors.print(f"\n[bold red]{total} cells without a figure:[/]")
-    for (status, reason), cells in bad.items():
-        first = cells[0]
-        parts = [first.method, first.attack, first.utility]
-        name = " × ".join(p.label for p in parts if p) + f" on {first.dataset}, seed {first.seed}"
+    errors.print(Text(f"\n{len(problems)} cells without a figure:", style="bold red"))
+    for (status, reason), cells in problems.groupby(["status", "reason"], sort=False):
+        first = cells.iloc[0]
         more = f" and {len(cells) - 1} more" if len(cells) > 1 else ""
-        key = f" (show {first.key[:12]})" if first.key in records else ""
-        errors.print(f"  [red]{status}[/] {escape(name + more + key)}: {escape(reason)}")
-    errors.print(f"Run them again with: {escape(command(opened))} --rerun failed")
-    return total
-
-
-# ---------------------------------------------------------------- progress
-
-
-class _Listener:
-    """Hears the engine's events; says them as plain lines."""
-
-    def __init__(self, plan: Any) -> None:
-        self.total = len(plan.nodes)
-        self.nodes = plan.nodes
-        self.finished = 0
-        self.executed = 0
-        self.failed = 0
-        self.started_at = time.monotonic()
-
-    def __call__(self, event: Any) -> None:
-        if event.kind == "finished":
-            self.executed += 1
-            self.failed += event.record.status not in ("ok", "not applicable")
-        self.show(event)
-
-    def show(self, event: Any) -> None:
-        if event.kind == "finished":
-            record = event.record
-            console.print(
-                f"[{self.executed}] {record.status:<4} {record.duration_s:7.2f} s  {record.label}"
-                + (f": {record.reason}" if record.reason else ""),
-                markup=False,
-                highlight=False,
-            )
-
-    def summary(self) -> None:
-        seconds = time.monotonic() - self.started_at
-        console.print(
-            f"{self.total} nodes: {self.executed} executed, {self.failed} failed, "
-            f"{self.total - self.executed} from before or not to be had; {seconds:.1f} s",
-            highlight=False,
-        )
-
-
-class _LiveListener(_Listener):
-    """Draws a bar on a terminal: nodes done, running and failed, and the time left."""
-
-    def __init__(self, plan: Any, done: int = 0) -> None:
-        super().__init__(plan)
-        from rich.progress import (
-            BarColumn,
-            MofNCompleteColumn,
-            Progress,
-            SpinnerColumn,
-            TextColumn,
-            TimeElapsedColumn,
-            TimeRemainingColumn,
-        )
-
-        self.bar = Progress(
-            SpinnerColumn(),
-            BarColumn(bar_width=24),
-            MofNCompleteColumn(),
-            TimeElapsedColumn(),
-            TextColumn("left"),
-            TimeRemainingColumn(),
-            TextColumn("{task.description}"),
-            console=console,
-            transient=True,
-        )
-        self.task = self.bar.add_task("starting", total=self.total)
-        self.running: dict[str, str] = {}
-
-    def show(self, event: Any) -> None:
-        key = event.node.key
-        if event.kind == "started":
-            self.running[key] = event.node.label
-        elif event.kind == "progress":
-            self.running[key] = f"{event.node.label} {event.fraction:.0%} {event.message}"
-        else:
-            self.running.pop(key, None)
-            self.bar.advance(self.task)
-            if event.record.status not in ("ok", "not applicable"):
-                self.bar.console.print(
-                    f"[red]{event.record.status}[/] {escape(event.record.label)}: "
-                    f"{escape(event.record.reason)}"
-                )
-        failed = f"[red]{self.failed} failed[/]  " if self.failed else ""
-        names = "; ".join(escape(label) for label in list(self.running.values())[:2])
-        self.bar.update(self.task, description=f"{failed}{len(self.running)} running: {names}")
-
-
-@contextmanager
-def _progress(plan: Any) -> Iterator[_Listener]:
-    if not console.is_terminal:
-        yield _Listener(plan)
-        return
-    listener = _LiveListener(plan)
-    with listener.bar:
-        yield listener
+        key = f" (show {first['key'][:12]})" if first["key"] else ""
+        what = f" {first['cell']}{more}{key}: {reason}"
+        errors.print(Text.assemble("  ", (status, "red"), what))
+    errors.print(f"Run them again with: {made.command()} --rerun failed")
+    return len(problems)
 
 
 # ---------------------------------------------------------------- looking
@@ -264,56 +239,50 @@ def list_plugins(
     kind: Annotated[
         str | None,
         typer.Argument(
-            help="datasets, features, perturbations, methods, attacks, utilities or suites."
+            help="datasets, features, perturbations, methods, attacks, utilities or suites.",
+            show_default="all",
+            autocompletion=_kind_names,
         ),
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="For machines.")] = False,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="With parameters and citations, for machines.")
+    ] = False,
 ) -> None:
-    """List the plugins that are installed, and the built-in suites."""
+    """List installed plugins and built-in suites."""
     from benchmark.registry import KINDS, default_registry
-    from benchmark.suite import built_in_suites
-    from benchmark.tables import plain_table
 
     _one_of("KIND", kind, (None, *KINDS, "suites"))
-    registry = default_registry()
-    rows = [_entry_row(e) for e in registry.entries(kind)] if kind != "suites" else []
+    entries = default_registry().entries(kind) if kind != "suites" else []
+    rows = [_entry_row(entry) for entry in entries]
     if kind in (None, "suites"):
-        rows += [
-            {
-                "kind": "suites",
-                "name": n,
-                "summary": _suite_summary(f),
-                "distribution": "",
-                "reason": "",
-            }
-            for n, f in built_in_suites().items()
-        ]
+        rows += _suite_rows()
     if as_json:
         typer.echo(json.dumps(rows, indent=1, ensure_ascii=False))
         return
-    titles = ("kind", "name", "version", "access", "what", "from")
-    table = plain_table(*titles, whole=titles[:4])
+    widths = [max(len(row[column]) for row in rows) for column in ("kind", "name")] if rows else []
     for row in rows:
-        what = (
-            f"[red]unavailable:[/] {escape(row['reason'])}"
-            if row["reason"]
-            else escape(row["summary"])
-        )
-        table.add_row(
-            row["kind"],
-            f"[bold]{escape(row['name'])}[/]",
-            row.get("version", ""),
-            row.get("access", ""),
-            what,
-            row["distribution"],
-        )
-    console.print(table)
+        names = (row["kind"].ljust(widths[0]), row["name"].ljust(widths[1]))
+        typer.echo("  ".join((*names, _about(row))))
 
 
-def _suite_summary(path: Path) -> str:
-    from benchmark.suite import load_suite
+def _about(row: Mapping[str, Any]) -> str:
+    """What a line says beside the name: the first sentence, and the distribution where it is not ours."""
+    if row["reason"]:
+        return f"unavailable: {row['reason']} [{row['distribution']}]"
+    access = f"({row['access']}) " if row.get("access") else ""
+    ours = row["distribution"].split(" ")[0] in ("", "leakboard")
+    first = re.split(r"(?<=\.)\s+(?=[A-Z])", row["summary"])[0]
+    return access + first + ("" if ours else f" [{row['distribution']}]")
 
-    return load_suite(str(path)).description
+
+def _suite_rows() -> list[dict[str, Any]]:
+    from benchmark.suite import built_in_suites, load_suite
+
+    nothing = {"distribution": "", "reason": ""}
+    return [
+        {"kind": "suites", "name": name, "summary": load_suite(path).description, **nothing}
+        for name, path in built_in_suites().items()
+    ]
 
 
 def _entry_row(entry: Any) -> dict[str, Any]:
@@ -358,65 +327,103 @@ def _default(field: Any) -> Any:
 
 @app.command()
 def plan(
-    suite: Annotated[str, typer.Option(help="Name of a built-in suite, or a YAML file.")],
+    suite: SuiteName,
     only: Only = None,
-    seeds: Annotated[int | None, typer.Option(min=1, help="Number of seeds.")] = None,
+    seeds: Seeds = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            help="Run folder, whose coins are part of the keys.", show_default="runs/<suite>"
+        ),
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Every node, for machines.")] = False,
 ) -> None:
-    """Show what a suite would run: nodes by kind, or each node with --json."""
+    """Show what a suite would run.
+
+    Nodes by kind, with the time that they take as far as earlier records tell; each node with --json.
+    """
     from dataclasses import asdict
 
-    from benchmark.runs import plan_suite
-    from benchmark.suite import load_suite
+    from benchmark.door import suite_of
+    from benchmark.runs import commitment_of, plan_suite
 
-    loaded = load_suite(suite)
-    if seeds is not None:
-        loaded = loaded.with_seeds(seeds)
+    chosen = suite_of(suite, seeds)
+    root = out or Path("runs") / chosen.name
     if as_json:
-        nodes = [asdict(n) for n in plan_suite(loaded, _parse_only(only)).nodes.values()]
+        planned = plan_suite(chosen, _parse_only(only), commitment=commitment_of(root))
+        nodes = [asdict(n) for n in planned.nodes.values()]
         typer.echo(json.dumps(nodes, indent=1, ensure_ascii=False))
         return
-    _print_plan(loaded, _parse_only(only), Path("runs") / loaded.name)
+    _print_plan(chosen, _parse_only(only), root, None)
 
 
-def _print_plan(loaded: Any, only: Mapping[str, Sequence[str]], root: Path) -> None:
+def _print_plan(
+    suite: Suite, only: Mapping[str, Sequence[str]], root: Path, jobs: int | None
+) -> None:
+    """What would run, by kind of node, with what it will take as far as earlier records tell."""
+    from benchmark.engines.local import cores
+    from benchmark.estimates import earlier_costs, estimate
     from benchmark.runs import commitment_of, plan_suite
     from benchmark.store import Store
     from benchmark.tables import plain_table
 
-    planned = plan_suite(loaded, only, commitment=commitment_of(root))
-    finished = set(Store(root).read_all()) if (root / "records").is_dir() else set()
-    table = plain_table("kind", "nodes", "to run")
-    kinds = Counter(n.kind for n in planned.nodes.values())
-    missing = Counter(n.kind for k, n in planned.nodes.items() if k not in finished)
-    for kind, count in kinds.items():
-        table.add_row(kind, str(count), str(missing[kind]))
-    table.add_row("[bold]all[/]", str(len(planned.nodes)), str(sum(missing.values())))
+    planned = plan_suite(suite, only, commitment=commitment_of(root))
+    finished = set(Store(root).all_keys())
+    missing = [n for k, n in planned.nodes.items() if k not in finished]
+    costs = earlier_costs(root) if missing else []
+    table = plain_table("kind", "nodes", "to run", "CPU time", "no earlier record")
+    for kind, count in Counter(n.kind for n in planned.nodes.values()).items():
+        cost = estimate([n for n in missing if n.kind == kind], costs)
+        table.add_row(kind, str(count), str(cost.nodes), *_cost_cells(cost))
+    whole = estimate(missing, costs)
+    table.add_row("all", str(len(planned.nodes)), str(whole.nodes), *_cost_cells(whole))
     console.print(table)
     static = Counter((c.status, c.reason) for c in planned.cells if c.status)
     for (status, reason), count in static.items():
-        console.print(f"{count} cells {status}: {escape(reason)}", highlight=False)
-    console.print(f"run folder: {root}", highlight=False)
+        console.print(f"{count} cells {status}: {reason}")
+    if whole.nodes:
+        console.print(_expected(whole, jobs or cores()))
+    console.print(f"run folder: {root}")
+
+
+def _cost_cells(cost: Any) -> tuple[str, str]:
+    known = cost.nodes - cost.unknown
+    return _duration(cost.cpu_s) if known else "", str(cost.unknown or "")
+
+
+def _expected(cost: Any, jobs: int) -> str:
+    """How long nodes take, in words."""
+    if cost.unknown == cost.nodes:
+        return "expected time: no earlier record"
+    rest = f", and {cost.unknown} nodes of which there is no earlier record" if cost.unknown else ""
+    at_a_time = "1 node" if jobs == 1 else f"{jobs} nodes"
+    return (
+        f"expected time: {_duration(cost.wall_s(jobs))} with {at_a_time} at a time, "
+        f"{_duration(cost.cpu_s)} of CPU{rest} (medians of earlier records)"
+    )
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 60:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
 
 
 @app.command()
 def status(folder: RunFolder) -> None:
-    """Show how far a run is: nodes by kind and status, and what failed."""
-    from benchmark.runs import load_run, run_records
+    """Show how far a run is and what failed."""
+    from benchmark.door import load
     from benchmark.tables import plain_table
 
-    opened = load_run(folder)
-    records = run_records(opened)
-    counts: dict[str, Counter[str]] = {}
-    for key, node in opened.plan.nodes.items():
-        state = records[key].status if key in records else "missing"
-        counts.setdefault(node.kind, Counter())[state] += 1
-    states = sorted({s for c in counts.values() for s in c}, key=lambda s: (s != "ok", s))
+    made = load(folder)
+    nodes = made.nodes
+    states = sorted(set(nodes["status"]), key=lambda s: (s != "ok", s))
     table = plain_table("kind", *states)
-    for kind, counter in counts.items():
-        table.add_row(kind, *(str(counter[s] or "") for s in states))
+    for kind, group in nodes.groupby("kind", sort=False):
+        counts = Counter(group["status"])
+        table.add_row(str(kind), *(str(counts[s] or "") for s in states))
     console.print(table)
-    if _troubles(opened, records):
+    if _print_problems(made):
         raise SystemExit(1)
 
 
@@ -424,43 +431,57 @@ def status(folder: RunFolder) -> None:
 def show(
     folder: RunFolder, key: Annotated[str, typer.Argument(help="Key, or its first digits.")]
 ) -> None:
-    """Show one node's record: parameters, figures, cost and, where it failed, the traceback."""
-    from benchmark.runs import load_run
+    """Show a node: parameters, cost, traceback."""
+    from benchmark.door import load
 
-    opened = load_run(folder)
-    records = opened.store.read_all()
-    found = [r for k, r in records.items() if k.startswith(key)]
-    if len(found) != 1:
-        what = "no record" if not found else f"{len(found)} records"
-        raise LeakboardError(
-            f"{what} in {folder} with a key that starts with {key!r}. "
-            f"The files in {opened.root / 'records'} are called by their keys."
-        )
-    record = found[0].model_dump(mode="json")
+    found = load(folder).record(key)
+    record = found.model_dump(mode="json")
     trace = record.pop("traceback", "")
     console.print_json(json.dumps(record))
     if trace:
-        console.print(escape(trace))
-    console.print(f"artifacts: {opened.root / 'artifacts' / found[0].key}", highlight=False)
+        console.print(trace)
+    console.print(f"artifacts: {folder / 'artifacts' / found.key}")
 
 
 @app.command()
 def report(
     folder: RunFolder,
     out: Annotated[
-        Path | None, typer.Option(help="Where to write the site. [default: RUN/site]")
+        Path | None, typer.Option(help="Where to write the site.", show_default="RUN/site")
     ] = None,
+    quiet: Quiet = False,
 ) -> None:
-    """Compute results from what a run has stored, and render the site."""
-    from benchmark.runs import load_run, run_records, write_results, write_site
+    """Compute a run's results and render its site."""
+    from benchmark.door import load
 
-    opened = load_run(folder)
-    records = run_records(opened)
-    results = write_results(opened, records)
-    page = write_site(opened, records, results, out or folder / "site")
-    _print_board(results.frame)
-    _print_claims(opened, results)
-    console.print(f"leaderboard  {page}")
+    made = load(folder)
+    if quiet:
+        made.report(out)
+    else:
+        _report(made, out)
+
+
+@app.command()
+def clean(
+    folder: RunFolder,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Say what would be deleted; delete nothing.")
+    ] = False,
+) -> None:
+    """Delete what a run does not use.
+
+    That is nodes that are not in its plan, and files that stopped runs left behind.
+
+    The plan is that of the last `run` in the folder: nodes of other seeds, or left out by its --only, are deleted too.
+    """
+    from benchmark.door import load
+
+    freed = load(folder).clean(dry_run=dry_run)
+    what = "would be deleted" if dry_run else "deleted"
+    console.print(
+        f"{what}: {freed.nodes} nodes that the plan does not use, {freed.others} other files and "
+        f"folders; {freed.size / 1e6:.1f} MB"
+    )
 
 
 @app.command()
@@ -469,7 +490,10 @@ def compare(
     second: Annotated[Path, typer.Argument(metavar="RUN")],
     metric: Annotated[str, typer.Option(help="Metric to compare.")] = "auc",
 ) -> None:
-    """Compare two runs: figures over seeds side by side, marked where their intervals do not overlap."""
+    """Compare two runs side by side.
+
+    Figures over seeds, marked where their intervals do not overlap.
+    """
     import pandas as pd
 
     from benchmark.tables import interval, plain_table
@@ -507,10 +531,10 @@ def compare(
         apart = row["ci_low_1"] > row["ci_high_2"] or row["ci_low_2"] > row["ci_high_1"]
         where = " / ".join(str(p) for p in place if p and p != 0)
         table.add_row(
-            escape(where),
+            where,
             interval(row["value_1"], row["ci_low_1"], row["ci_high_1"]),
             interval(row["value_2"], row["ci_low_2"], row["ci_high_2"]),
-            "[bold]differs[/]" if apart else "",
+            Text("differs" if apart else "", style="bold"),
         )
     console.print(table)
 
@@ -539,12 +563,11 @@ def check(
         with tempfile.TemporaryDirectory() as scratch:
             try:
                 one(Path(scratch))
-                console.print(f"[green]ok[/]      {escape(str(one))}")
+                console.print(Text.assemble(("ok", "green"), f"      {one}"))
             except Exception as error:  # whatever a plugin raises is a failed check
                 failed += 1
-                console.print(
-                    f"[red]failed[/]  {escape(f'{one}: {type(error).__name__}: {error}')}"
-                )
+                said = f"  {one}: {type(error).__name__}: {error}"
+                console.print(Text.assemble(("failed", "red"), said))
     if failed:
         raise SystemExit(1)
 
@@ -552,46 +575,39 @@ def check(
 # ---------------------------------------------------------------- tables
 
 
-def _print_board(frame: Any) -> None:
+def _print_board(made: Run) -> None:
     """The leaderboard as terminal tables, one for each dataset and feature space."""
     from benchmark.tables import board_tables
-    from leaderboards import rank
 
-    for table, violations in board_tables(rank(frame), console.width):
+    for table, violations in board_tables(made.table, console.width):
         console.print()
         console.print(table)
         for said in violations:
-            console.print(f"[bold red]violation[/] {escape(said)}", highlight=False)
+            console.print(Text.assemble(("violation", "bold red"), f" {said}"))
 
 
-def _print_claims(opened: Any, results: Any) -> None:
+def _print_claims(made: Run) -> None:
     """The suite's claims with both figures, the difference and the verdict."""
-    from benchmark.runs import run_claims
     from benchmark.tables import claims_table
 
-    comparisons = run_claims(opened, results)
+    comparisons = made.comparisons()
     if comparisons:
         console.print()
         console.print(claims_table(comparisons))
 
 
-def _print_controls(verdicts: Sequence[Any]) -> None:
-    failed = [v for v in verdicts if not v.passed]
-    console.print(
-        f"\ncontrols: {len(verdicts) - len(failed)} of {len(verdicts)} passed", highlight=False
-    )
-    calibrations = [v for v in verdicts if v.kind == "calibration"]
-    if calibrations:
-        rates = [v.measured for v in calibrations]
-        within = sum(v.passed for v in calibrations)
+def _print_controls(controls: Any) -> None:
+    """How many controls passed, and what those that did not make void."""
+    passed = int(controls["passed"].sum())
+    console.print(f"\ncontrols: {passed} of {len(controls)} passed")
+    calibrations = controls[controls["kind"] == "calibration"]
+    if len(calibrations):
+        rates = calibrations["measured"]
         console.print(
-            f"calibration: {within} of {len(rates)} within range; intervals miss chance in "
-            f"{min(rates):.1%} to {max(rates):.1%} of seeds",
-            highlight=False,
+            f"calibration: {int(calibrations['passed'].sum())} of {len(rates)} within range; "
+            f"intervals miss chance in {rates.min():.1%} to {rates.max():.1%} of seeds"
         )
-    for v in failed:
-        name = v.attack or "gate"
-        console.print(
-            f"  [red]void[/] {escape(f'{name} on {v.dataset}/{v.features}: {v.reason}')}",
-            highlight=False,
-        )
+    for _, row in controls[~controls["passed"].astype(bool)].iterrows():
+        name = row["attack"] or "gate"
+        said = f" {name} on {row['dataset']}/{row['features']}: {row['reason']}"
+        console.print(Text.assemble("  ", ("void", "red"), said))

@@ -17,8 +17,10 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -35,11 +37,13 @@ from benchmark.judge.results import Results, cell_status, collect
 from benchmark.plan import Plan, make_plan, shadows_of
 from benchmark.registry import Registry, default_registry
 from benchmark.resolve import ResolvedPlugin, resolve
-from benchmark.store import Record, Store
+from benchmark.store import Record, Store, delete
 from benchmark.suite import Suite
 
 __all__ = [
+    "Cleaned",
     "RunError",
+    "clean_run",
     "commitment_of",
     "execute_plan",
     "load_run",
@@ -353,6 +357,55 @@ def run_records(run: OpenRun) -> dict[str, Record]:
 def run_statuses(run: OpenRun, records: Mapping[str, Record]) -> list[tuple[Any, str, str]]:
     """Every cell of the board with its status and reason."""
     return [(c, *cell_status(run.plan, records, c)) for c in run.plan.cells]
+
+
+# ---------------------------------------------------------------- cleaning
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cleaned:
+    """What cleaning a run freed, or would free: unused nodes, other files and folders, and their bytes."""
+
+    nodes: int
+    others: int
+    size: int
+
+
+def clean_run(run: OpenRun, *, dry_run: bool = False) -> Cleaned:
+    """Delete nodes that the run's plan does not use, records put aside, and what killed runs left behind.
+
+    The plan is that of the last command that ran in the folder, with its ``only`` and its seeds.
+
+    Raises
+    ------
+    StoreLocked
+        When another run works in the folder.
+    """
+    store = run.store
+    with nullcontext() if dry_run else store.lock():
+        unused = [key for key in store.all_keys() if key not in run.plan.nodes]
+        others = [*store.leftovers(), *store.put_aside(), *_scratch(run.root)]
+        nodes = [path for key in unused for path in store.paths(key)]
+        size = sum(map(_size, [*nodes, *others]))
+        if not dry_run:
+            for key in unused:
+                store.remove(key)
+            for path in others:
+                delete(path)
+    return Cleaned(nodes=len(unused), others=len(others), size=size)
+
+
+def _scratch(root: Path) -> list[Path]:
+    """The engine's scratch folder, and tables that were being written when a run was killed."""
+    found = [root / "tmp"] if (root / "tmp").exists() else []
+    half = re.compile(r"\.(run\.json\.\d+|\w+\.\d+\.parquet)")
+    return found + sorted(path for path in root.iterdir() if half.fullmatch(path.name))
+
+
+def _size(path: Path) -> int:
+    """Bytes of a file, or of all files in a folder."""
+    files = path.rglob("*") if path.is_dir() and not path.is_symlink() else [path]
+    return sum(file.lstat().st_size for file in files if not file.is_dir())
 
 
 # ---------------------------------------------------------------- results and site

@@ -44,6 +44,7 @@ __all__ = [
     "Store",
     "StoreError",
     "StoreLocked",
+    "delete",
     "plain",
     "read_npz",
     "write_artifacts",
@@ -56,6 +57,7 @@ Status = Literal[
 STATUSES: tuple[str, ...] = get_args(Status)
 
 _TEMPORARY = ".tmp-"
+_ASIDE = ".corrupt"
 _KEY = re.compile(r"[0-9a-f]{64}")
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}")
 _PLAIN_DTYPES = "?biufcSUmM"
@@ -229,29 +231,42 @@ class Store:
         with suppress(FileNotFoundError):
             shutil.rmtree(self._artifacts / key)
 
-    def sweep(self) -> int:
-        """Delete what killed runs left behind; only under :meth:`lock`.
+    def all_keys(self) -> list[str]:
+        """Keys of all records, sorted, without a look into them."""
+        names = (name for name in _listing(self._records) if name.endswith(".json"))
+        return sorted(key for name in names if _KEY.fullmatch(key := name.removesuffix(".json")))
 
-        That is every temporary name, and every folder of artifacts whose record is missing.
+    def paths(self, key: str) -> list[Path]:
+        """The record and the folder of artifacts of a node, as far as they are there."""
+        places = (self._record_path(key), self._artifacts / key)
+        return [path for path in places if path.exists()]
+
+    def leftovers(self) -> list[Path]:
+        """What killed runs left behind: every temporary name, and artifacts whose record is missing."""
+        records = _listing(self._records)
+        finished = set(records)
+        stale = [self._records / name for name in records if name.startswith(_TEMPORARY)]
+        return stale + [
+            self._artifacts / name
+            for name in _listing(self._artifacts)
+            if name.startswith(_TEMPORARY) or f"{name}.json" not in finished
+        ]
+
+    def put_aside(self) -> list[Path]:
+        """Records that could not be understood, kept for a person to look at."""
+        return sorted(self._records / n for n in _listing(self._records) if n.endswith(_ASIDE))
+
+    def sweep(self) -> int:
+        """Delete :meth:`leftovers`; only under :meth:`lock`.
 
         Returns
         -------
         int
             Number of files and folders deleted.
         """
-        records = _listing(self._records)
-        finished = set(records)
-        stale = [self._records / name for name in records if name.startswith(_TEMPORARY)]
-        stale += [
-            self._artifacts / name
-            for name in _listing(self._artifacts)
-            if name.startswith(_TEMPORARY) or f"{name}.json" not in finished
-        ]
+        stale = self.leftovers()
         for path in stale:
-            if path.is_dir() and not path.is_symlink():
-                shutil.rmtree(path, ignore_errors=True)
-            else:
-                path.unlink(missing_ok=True)
+            delete(path)
         return len(stale)
 
     # ------------------------------------------------------------ artifacts
@@ -356,7 +371,7 @@ def _put_aside(path: Path, error: ValueError) -> None:
         why = f"{where}: {first['msg']}" if where else first["msg"]
     else:
         why = str(error)
-    aside = path.with_name(path.name + ".corrupt")
+    aside = path.with_name(path.name + _ASIDE)
     with suppress(OSError):  # a read-only folder: leave it where it is
         os.replace(path, aside)
     warnings.warn(
@@ -583,6 +598,14 @@ def _read_safetensors(path: Path) -> dict[str, np.ndarray]:
 
 
 # ---------------------------------------------------------------- files
+
+
+def delete(path: Path) -> None:
+    """Delete a file, or a folder with all that it holds; a link is deleted, not followed."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)
 
 
 def _listing(folder: Path) -> list[str]:

@@ -241,29 +241,34 @@ def built_in_suites() -> dict[str, Path]:
     }
 
 
-def load_suite(name_or_file: str) -> Suite:
-    """Read and validate a suite: a built-in one by its name, or a YAML file by its path.
+def load_suite(suite: str | Path | Mapping[str, Any]) -> Suite:
+    """Read and validate a suite: a built-in one by its name, a YAML file by its path, or a mapping with its keys.
 
     Raises
     ------
     SuiteError
         For an unknown name, an unreadable file, broken YAML, an unknown key or a value that is not allowed.
     """
-    path = _locate(name_or_file)
-    try:
-        raw = yaml.load(path.read_text(encoding="utf-8"), Loader=_StrictLoader)
-    except (OSError, UnicodeDecodeError) as error:
-        raise SuiteError(f"cannot read suite {path}: {error}") from error
-    except yaml.YAMLError as error:
-        raise SuiteError(f"{path} is not valid YAML: {error}") from error
+    what, raw = ("the suite", suite) if isinstance(suite, Mapping) else _read(str(suite))
     if not isinstance(raw, Mapping):
         raise SuiteError(
-            f"{path} must hold a mapping with the keys {', '.join(Suite.model_fields)}."
+            f"{what} must hold a mapping with the keys {', '.join(Suite.model_fields)}."
         )
     try:
         return Suite(**{str(k): v for k, v in raw.items()})
     except ValidationError as error:
-        raise SuiteError(_explain(path, error)) from error
+        raise SuiteError(_explain(what, error)) from error
+
+
+def _read(name_or_file: str) -> tuple[str, Any]:
+    """Path of a suite file, and what it holds."""
+    path = _locate(name_or_file)
+    try:
+        return str(path), yaml.load(path.read_text(encoding="utf-8"), Loader=_StrictLoader)
+    except (OSError, UnicodeDecodeError) as error:
+        raise SuiteError(f"cannot read suite {path}: {error}") from error
+    except yaml.YAMLError as error:
+        raise SuiteError(f"{path} is not valid YAML: {error}") from error
 
 
 class _StrictLoader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[misc]
@@ -304,8 +309,8 @@ def _locate(name_or_file: str) -> Path:
     )
 
 
-def _explain(path: Path, error: ValidationError) -> str:
-    lines = [f"{path} cannot be used:"]
+def _explain(what: str, error: ValidationError) -> str:
+    lines = [f"{what} cannot be used:"]
     for problem in error.errors():
         where = ".".join(str(p) for p in problem["loc"] if not str(p).startswith("function-"))
         if problem["type"] == "extra_forbidden":

@@ -48,7 +48,7 @@ from benchmark.engines.worker import (
 from benchmark.node import Node
 from benchmark.store import Record, Store
 
-__all__ = ["PRELOAD", "LocalEngine"]
+__all__ = ["PRELOAD", "LocalEngine", "cores"]
 
 PRELOAD = (
     "torch",
@@ -108,10 +108,10 @@ class LocalEngine:
         for name, value in (("jobs", jobs), ("threads", threads)):
             if value is not None and value < 1:
                 raise ValueError(f"{name} must be at least 1. Got {value} instead.")
-        cores = _cores()
+        processors = cores()
         self.root = Path(root)
-        self.jobs = jobs or cores
-        self.threads = threads or max(1, cores // self.jobs)
+        self.jobs = jobs or processors
+        self.threads = threads or max(1, processors // self.jobs)
         self.device = device
         self.prepare = prepare
         self.hidden = tuple(hidden)
@@ -431,7 +431,7 @@ def _oom_kills() -> int:
     return 0
 
 
-def _cores() -> int:
+def cores() -> int:
     """Processors that this process may use."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))

@@ -513,3 +513,54 @@ def test_two_runs_in_one_folder_are_refused_until_the_first_has_ended(store):
             pass
     with store.lock():
         pass
+
+
+# ---------------------------------------------------------------- cleaning
+
+
+def test_a_run_is_cleaned_of_what_its_plan_does_not_use(tmp_path):
+    from types import SimpleNamespace
+
+    from benchmark.runs import OpenRun, clean_run
+
+    store = Store(tmp_path)
+    used, unused = "a" * 64, "b" * 64
+    for key in (used, unused):
+        record = Record(key=key, kind="fit", label="fit", status="ok")
+        store.commit(record, {"scores": {"values": np.arange(1000.0)}})
+    plan = SimpleNamespace(nodes={used: None, "c" * 64: None})
+    run = OpenRun(root=tmp_path, suite=None, plan=plan, store=store, only={}, coins=None)
+    (tmp_path / "records" / f"{'d' * 64}.json.corrupt").write_text("{half")
+    (tmp_path / "artifacts" / ("e" * 64)).mkdir()
+    (tmp_path / "tmp").mkdir()
+    (tmp_path / "tmp" / "scratch").write_bytes(bytes(500))
+    (tmp_path / ".results.123.parquet").write_bytes(bytes(300))
+    (tmp_path / ".run.json.123").write_text("{")
+    for kept in ("run.json", "results.parquet", ".notes", "mine.txt"):
+        (tmp_path / kept).write_text("keep")
+    before = {p: p.stat().st_size for p in tmp_path.rglob("*") if p.is_file()}
+
+    said = clean_run(run, dry_run=True)
+    assert {p: p.stat().st_size for p in tmp_path.rglob("*") if p.is_file()} == before
+    assert clean_run(run) == said
+    after = {p: p.stat().st_size for p in tmp_path.rglob("*") if p.is_file()}
+    after.pop(tmp_path / "lock", None)
+    assert (said.nodes, said.others) == (1, 5)
+    assert said.size == sum(before.values()) - sum(after.values())
+    assert store.all_keys() == [used]
+    assert store.arrays(used, "scores")["values"].shape == (1000,)
+    assert {"run.json", "results.parquet", ".notes", "mine.txt"} <= {p.name for p in after}
+    nothing = clean_run(run)
+    assert (nothing.nodes, nothing.others, nothing.size) == (0, 0, 0)
+
+
+def test_a_folder_at_work_is_not_cleaned(tmp_path):
+    from types import SimpleNamespace
+
+    from benchmark.runs import OpenRun, clean_run
+
+    store = Store(tmp_path)
+    plan = SimpleNamespace(nodes={})
+    run = OpenRun(root=tmp_path, suite=None, plan=plan, store=store, only={}, coins=None)
+    with Store(tmp_path).lock(), pytest.raises(StoreLocked, match="another run works"):
+        clean_run(run)

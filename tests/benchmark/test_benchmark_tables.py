@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 from rich.console import Console
 
-from benchmark.tables import board_tables, interval
+from benchmark.tables import board_html, board_tables, interval
 
 NAN = float("nan")
 
@@ -89,9 +89,27 @@ def test_rows_without_any_figure_are_left_out():
     [
         ((NAN, NAN, NAN), "–"),
         ((0.5, NAN, NAN), "0.500"),
-        ((0.5, 0.4, 0.6), r"0.500 \[0.400, 0.600]"),
-        ((0.5, 0.4, NAN), r"0.500 \[≥ 0.400]"),
+        ((0.5, 0.4, 0.6), "0.500 [0.400, 0.600]"),
+        ((0.5, 0.4, NAN), "0.500 [≥ 0.400]"),
     ],
 )
 def test_intervals_say_what_is_known(figures, expected):
     assert interval(*figures) == expected
+
+
+def test_foreign_text_is_printed_as_it_is():
+    strange = "[bold]k:x:_same[/bold]"
+    text, told = printed(
+        ranked(method_label=strange, worst_attack=":x:", dataset="[red]", violation="[/]"), 300
+    )
+    assert strange in text and ":x:" in text and "[red] · pixels" in text
+    assert told == [f"{strange}: [/]"]
+
+
+def test_a_notebook_gets_the_same_figures_escaped():
+    page = board_html(ranked(method_label="<script>k</script>", violation="a < b"))
+    assert "<script>" not in page and "&lt;script&gt;k&lt;/script&gt;" in page
+    assert "a &lt; b" in page and page.count("<tr>") == 2
+    for part in ("digits · pixels", "10–11", "0.729<br>[0.685, 0.769]", "1.234"):
+        assert part in page
+    assert "TPR" not in page
