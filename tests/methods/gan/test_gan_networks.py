@@ -289,17 +289,19 @@ def test_a_reader_learns_the_codes_and_has_the_generator_show_them():
     assert found[1.0][1] == pytest.approx(found[1.0][0], abs=0.2)
 
 
+@pytest.mark.slow
 def test_a_reader_is_also_an_encoder_where_images_are_repeated():
     """Bars are made again from the codes read from them, with less than half the error of where only codes are read.
 
     That is true of readers in the mean, not of each: of 16 (seeds 4 … 19) four had more than half, the worst 0.79 of
-    it, and which ones these are depends on the last bits of a processor. Fours of them had 0.32 to 0.44.
+    it, and which ones these are depends on the last bits of a processor. Fours of them had 0.32 to 0.50, eights 0.37
+    to 0.44.
     """
     x, labels = torch.full((12, 1, 8, 8), -0.7), torch.arange(12) // 6
     for i in range(12):
         x[i, :, i % 6 : i % 6 + 2] = 0.7
     errors, noted = {0.0: [], 10.0: []}, {0.0: [], 10.0: []}
-    for weight, seed in itertools.product(errors, range(4, 8)):
+    for weight, seed in itertools.product(errors, range(4, 12)):
         reader = build(lambda: CodeReader((8, 8, 1), 2, 1), rng(seed), "cpu")
         generator, summary = bars(reader, steps=300, repetition=weight)
         with torch.no_grad():
@@ -308,7 +310,7 @@ def test_a_reader_is_also_an_encoder_where_images_are_repeated():
         noted[weight].append(summary.repetition_loss)
     error = {weight: np.mean(found) for weight, found in errors.items()}
     assert error[10.0] < 0.15 and error[10.0] < 0.5 * error[0.0]
-    assert noted[0.0] == [None] * 4
+    assert noted[0.0] == [None] * 8
     assert np.mean(noted[10.0]) == pytest.approx(error[10.0], abs=0.1)
 
 
