@@ -9,7 +9,7 @@ VENV ?= .venv
 SUITE ?= quick
 BIN := $(VENV)/bin
 LOWEST_VENV ?= .venv-lowest
-LOWEST ?= tests/statistics tests/benchmark tests/judge tests/leaderboards tests/features tests/methods/dp_cvae
+LOWEST ?= tests/statistics tests/benchmark tests/judge tests/leaderboards tests/learning tests/features tests/methods/dp_cvae
 # Tests of one file share what is expensive to make, so a file stays with one process.
 PARALLEL ?= --numprocesses auto --maxprocesses 4 --dist loadfile
 
