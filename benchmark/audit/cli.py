@@ -1,0 +1,209 @@
+"""``audit``: may this finished synthetic dataset be published? The exit status is the answer.
+
+0 accepted, 1 could not be judged, 2 bad usage or input, 3 a leak above what is accepted.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from benchmark.contracts import LeakboardError
+
+if TYPE_CHECKING:
+    from benchmark.audit.inputs import Reading
+    from benchmark.audit.result import AuditResult, Evidence, ReleaseResult
+
+__all__ = ["app"]
+
+app = typer.Typer(
+    invoke_without_command=True,
+    help="May this finished synthetic dataset be published? Exit status: 0 accepted, 1 could not be judged, "
+    "2 bad input, 3 a leak above what is accepted.",
+)
+
+Patients = Annotated[
+    Path | None, typer.Option(help="CSV of who is who: `file` or `row`, `patient`, `date` …")
+]
+PatientFrom = Annotated[
+    str | None, typer.Option(help="Pattern over file names, as in '(?P<patient>P\\d+)_'.")
+]
+MaxGB = Annotated[float, typer.Option("--max-gb", help="Memory that records may take, in GB.")]
+
+
+@app.callback()
+def audit(
+    context: typer.Context,
+    release: Annotated[
+        list[Path] | None,
+        typer.Option(help="What is to be published: folder, .npz, .csv or .parquet. Repeatable."),
+    ] = None,
+    members: Annotated[Path | None, typer.Option(help="What the generator was trained on.")] = None,
+    controls: Annotated[Path | None, typer.Option(help="Like the members, but held back.")] = None,
+    population: Annotated[
+        Path | None, typer.Option(help="Other real records, for the attacks to learn from.")
+    ] = None,
+    test: Annotated[Path | None, typer.Option(help="Real records to measure utility on.")] = None,
+    coins: Annotated[
+        Path | None, typer.Option(help="coins.json of `audit split`: the grade is then randomised.")
+    ] = None,
+    patients: Patients = None,
+    patient_from: PatientFrom = None,
+    size: Annotated[
+        int | None, typer.Option(min=1, max=1024, help="Side that all images are resized to.")
+    ] = None,
+    window: Annotated[
+        tuple[float, float] | None,
+        typer.Option(help="Gray values of more than 8 bits that become 0 and 255."),
+    ] = None,
+    feature: Annotated[
+        list[str] | None, typer.Option(help="Extractor that images are looked at in. Repeatable.")
+    ] = None,
+    attack: Annotated[
+        list[str] | None, typer.Option(help="Keep only these attacks. Repeatable.")
+    ] = None,
+    accept: Annotated[
+        float, typer.Option(help="Largest AUC that is accepted. 0.5: no leak that can be shown.")
+    ] = 0.5,
+    name: Annotated[str, typer.Option(help="Of the audit, on its report.")] = "audit",
+    out: Annotated[Path | None, typer.Option(help="Folder. [default: audits/NAME]")] = None,
+    jobs: Annotated[int | None, typer.Option(min=1, help="Nodes at a time.")] = None,
+    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+    max_gb: MaxGB = 4.0,
+) -> None:
+    """Audit finished releases."""
+    if context.invoked_subcommand is not None:
+        return
+    from benchmark.audit.files import nodes_folder, take_folder, write_audit
+    from benchmark.audit.inputs import Places, read_inputs
+    from benchmark.audit.perform import Options, perform
+
+    if not release or members is None:
+        raise LeakboardError(
+            "an audit needs --release and --members, and --controls to judge membership. "
+            "Type `python -m benchmark audit --help`."
+        )
+    if not 0.5 <= accept < 1:
+        raise LeakboardError(f"--accept must be in [0.5, 1). Got {accept:g}.")
+    labels = ["release"] if len(release) == 1 else [f"release {i + 1}" for i in range(len(release))]
+    places = Places(
+        releases=dict(zip(labels, release, strict=True)),
+        members=members,
+        controls=controls,
+        population=population,
+        test=test,
+        coins=coins,
+    )
+    inputs = read_inputs(places, _reading(patients, patient_from, size, window, max_gb))
+    options = Options(
+        name=name,
+        accept=accept,
+        features=tuple(feature or ()),
+        attacks=tuple(attack or ()),
+        jobs=jobs,
+        device=device,
+    )
+    folder = out or Path("audits") / name
+    performed = perform(inputs, nodes_folder(folder), options, prepare=lambda: take_folder(folder))
+    write_audit(folder, performed)
+    typer.echo("\n".join(said(performed.result)))
+    typer.echo(f"result       {folder / 'audit.json'}")
+    if performed.exposed:
+        typer.echo(f"who          python -m benchmark audit exposed {folder}   (private)")
+    raise SystemExit(performed.result.answer.exit_status)
+
+
+@app.command()
+def split(
+    data: Annotated[Path, typer.Argument(help="A folder of images, .npz, .csv or .parquet.")],
+    out: Annotated[Path, typer.Option(help="New folder, which its owner alone can read.")],
+    patients: Patients = None,
+    patient_from: PatientFrom = None,
+    candidates: Annotated[
+        int | None, typer.Option(help="People whose coins are tossed. [default: all]")
+    ] = None,
+    max_gb: MaxGB = 4.0,
+) -> None:
+    """Before training: toss a coin for each person, write train/ and held-back/, seal the coins."""
+    from benchmark.audit.split import split_data
+
+    done = split_data(data, out, _reading(patients, patient_from, None, None, max_gb), candidates)
+    typer.echo(
+        f"{done.n_at_stake:,} of {done.n_people:,} people had a coin tossed: {done.n_train:,} records to train on, "
+        f"{done.n_held_back:,} held back"
+    )
+    for note in done.notes:
+        typer.echo(note)
+    typer.echo(f"commitment   {done.commitment}")
+    typer.echo("Keep it where others can see it; keep coins.json to yourself until the audit.")
+
+
+@app.command()
+def exposed(folder: Annotated[Path, typer.Argument(metavar="AUDIT")]) -> None:
+    """Print who is exposed, for the custodian alone."""
+    from benchmark.audit.files import read_exposed
+
+    typer.echo(read_exposed(folder), nl=False)
+
+
+def _reading(
+    patients: Path | None,
+    patient_from: str | None,
+    size: int | None,
+    window: tuple[float, float] | None,
+    max_gb: float,
+) -> Reading:
+    from benchmark.audit.inputs import Reading, checked_window
+
+    return Reading(
+        patients=patients,
+        patient_from=patient_from,
+        size=size,
+        window=None if window is None else checked_window(*window),
+        max_gb=max_gb,
+    )
+
+
+# ---------------------------------------------------------------- in words
+
+
+def said(result: AuditResult) -> list[str]:
+    """The answer in a few lines, without any name of a file or a patient."""
+    who = "patients" if result.people_are_known else "records, each image counted as a person"
+    lines = [
+        f"evidence     {result.grade}: {result.n_members:,} members, {result.n_controls:,} controls ({who})"
+    ]
+    for release in result.releases:
+        lines += [f"{release.label:<12} {sentence(release, result.accepted_auc)}"]
+        lines += [f"             {_of(e)}" for e in release.evidence if e.found]
+    return lines
+
+
+def sentence(release: ReleaseResult, accepted_auc: float) -> str:
+    """What is to be said of one release, first of all."""
+    answer = str(release.answer)
+    reasons = "; ".join(release.reasons)
+    if answer == "leak":
+        surely = f" {release.n_exposed:,} members are surely exposed." if release.n_exposed else ""
+        return f"Do not release: it says who was a member, more than is accepted.{surely} {reasons}".rstrip()
+    if answer == "cannot be judged":
+        return f"Cannot be judged: {reasons}."
+    power = release.power
+    assert power is not None  # membership was judged
+    beyond = "" if accepted_auc == 0.5 else f" above the accepted AUC of {accepted_auc:g}"
+    return (
+        f"No leak{beyond} found by these attacks; an AUC below {power.auc:.3f}, or copies of less than "
+        f"{power.copied_share:.1%} of the members, might not have been seen."
+    )
+
+
+def _of(evidence: Evidence) -> str:
+    where = f"{evidence.attack} in {evidence.features}"
+    if evidence.test == "auc":
+        return f"{where}: AUC {evidence.value:.3f} [{evidence.low:.3f}, {evidence.high:.3f}]"
+    return (
+        f"{where}: {evidence.test} of {evidence.value:.1%} of the members, "
+        f"{evidence.share_of_controls:.1%} of the controls"
+    )

@@ -1,0 +1,241 @@
+"""What an audit comes to, as typed values: all that a report shows, and nothing private.
+
+No field of :class:`AuditResult` holds a path, the name of a file, a patient or a record. What is for the custodian
+alone is in :class:`ExposedPerson`, apart from it.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from enum import StrEnum
+from typing import Any
+
+from benchmark.audit.exchange import ColumnTest
+from benchmark.audit.inputs import Grade
+
+__all__ = [
+    "SCHEMA",
+    "Answer",
+    "AuditResult",
+    "Evidence",
+    "ExposedPerson",
+    "GateResult",
+    "GivenRecords",
+    "NotTried",
+    "Power",
+    "ReleaseResult",
+]
+
+SCHEMA = 1
+"""Version of ``audit.json``: raised when a field changes its meaning or goes."""
+
+
+class Answer(StrEnum):
+    """What an audit answers; the worst over its releases is that of the whole.
+
+    ``NO_LEAK_FOUND``: no more than is accepted was found, by attacks that would have found as much as is stated.
+    ``LEAK``: more than is accepted was found. ``CANNOT_BE_JUDGED``: neither can be said, for the reasons stated.
+    """
+
+    NO_LEAK_FOUND = "no leak found"
+    CANNOT_BE_JUDGED = "cannot be judged"
+    LEAK = "leak"
+
+    @property
+    def exit_status(self) -> int:
+        """0 accepted, 1 could not be judged, 3 a leak above what is accepted."""
+        return {"no leak found": 0, "cannot be judged": 1, "leak": 3}[self.value]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Evidence:
+    """One test of one attack on one release.
+
+    Parameters
+    ----------
+    risk : str
+        ``singling out`` or ``linkability``.
+    attack, features : str
+        Labels; ``features`` is the space that it looked in.
+    test : str
+        ``auc`` (members scored otherwise than controls, in either direction), ``flags`` (people who are pointed at),
+        ``copies`` (people whom a released record is taken for a copy of) or ``verbatim`` (people with a record that is
+        released as it is).
+    value, low, high : float
+        Of ``auc`` the AUC with an interval that holds for all tests together; of the others the share of the members
+        pointed at, with NaN limits.
+    share_of_controls : float
+        The same share among controls; NaN for ``auc``.
+    p_value : float
+        As it is, and ``adjusted`` for all tests on this release (Bonferroni).
+    surely_exposed : int
+        Members who are pointed at for being members, at least, with an error that holds for all tests together.
+    found : bool
+        Whether it shows more than is accepted.
+    """
+
+    risk: str
+    attack: str
+    features: str
+    test: str
+    value: float
+    low: float
+    high: float
+    share_of_controls: float
+    p_value: float
+    adjusted: float
+    surely_exposed: int
+    found: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class Power:
+    """What would have been found with probability ``power``: an AUC, and a share of members copied verbatim.
+
+    ``controls_for_one_percent`` is the number of control people with which copies of 1 % of the members would be found;
+    None where no number of controls suffices.
+    """
+
+    power: float
+    auc: float
+    copied_share: float
+    controls_for_one_percent: int | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReleaseResult:
+    """What one release came to.
+
+    ``figures`` are the judge's: one mapping for each, with ``features``, ``attack``, ``utility``, ``metric``,
+    ``value``, ``ci_low``, ``ci_high``, ``ci_method``, ``status`` and ``reason``.
+    """
+
+    label: str
+    n_records: int
+    answer: Answer
+    reasons: tuple[str, ...]
+    evidence: tuple[Evidence, ...]
+    n_exposed: int
+    power: Power | None
+    figures: tuple[Mapping[str, Any], ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class GateResult:
+    """A classifier that tells members from controls without any release; it must be at chance."""
+
+    features: str
+    value: float
+    low: float
+    high: float
+    passed: bool
+    reason: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class NotTried:
+    """What was not tried, and why."""
+
+    what: str
+    why: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class GivenRecords:
+    """What was given in one role: records, people, its digest, and how it was read."""
+
+    role: str
+    n_records: int
+    n_people: int | None
+    digest: str
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class AuditResult:
+    """An audit's answer and all that a report says of it.
+
+    Parameters
+    ----------
+    name : str
+    grade : Grade
+    answer : Answer
+        The worst of the releases'.
+    accepted_auc : float
+        The largest AUC that is accepted; 0.5 accepts nothing that these tests can show.
+    confidence : float
+        One less the chance that a release which leaks nothing is called leaking, over all tests on it.
+    releases : tuple of ReleaseResult
+    columns : tuple of ColumnTest
+        Tests of exchangeability by class, date, source …
+    gates : tuple of GateResult
+    given : tuple of GivenRecords
+    not_tried : tuple of NotTried
+    people_are_known : bool
+        Else each record counts as a person.
+    n_members, n_controls : int
+        People among the candidates.
+    commitment : str
+        Of the coins, where the grade is randomised; else empty.
+    versions : mapping of str to str
+        Of the tool and of every plugin that took part.
+    notes : tuple of str
+        What was left out or set aside.
+    """
+
+    name: str
+    grade: Grade
+    answer: Answer
+    accepted_auc: float
+    confidence: float
+    releases: tuple[ReleaseResult, ...]
+    columns: tuple[ColumnTest, ...]
+    gates: tuple[GateResult, ...]
+    given: tuple[GivenRecords, ...]
+    not_tried: tuple[NotTried, ...]
+    people_are_known: bool
+    n_members: int
+    n_controls: int
+    commitment: str = ""
+    versions: Mapping[str, str] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+
+    def to_json(self) -> str:
+        """``audit.json``: these fields by name with ``schema``; a number that is not known is null."""
+        return json.dumps(
+            {"schema": SCHEMA, **_plain(asdict(self))},
+            indent=1,
+            ensure_ascii=False,
+            allow_nan=False,
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExposedPerson:
+    """A record of a member, for the custodian alone: never part of a report.
+
+    ``pointed_at`` names the tests that point at it; ``nearest`` is the name of the nearest released record and
+    ``distance`` how far it is; ``scores`` are the attacks', by label.
+    """
+
+    release: str
+    record: str
+    patient: str
+    pointed_at: tuple[str, ...]
+    nearest: str
+    distance: float
+    scores: Mapping[str, float]
+
+
+def _plain(value: Any) -> Any:
+    """Values as JSON can say them."""
+    if isinstance(value, Mapping):
+        return {str(k): _plain(v) for k, v in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(v) for v in value]
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    return value
