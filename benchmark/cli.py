@@ -17,6 +17,7 @@ import typer
 from rich.console import Console
 from rich.text import Text
 
+from benchmark.audit.cli import app as audit_app
 from benchmark.contracts import LeakboardError
 
 if TYPE_CHECKING:
@@ -33,6 +34,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
     help="Privacy audits of synthetic datasets. Start with: python -m benchmark run --suite quick",
 )
+app.add_typer(audit_app, name="audit")
 # Labels, paths and reasons are foreign text: "[bold]" and ":x:" in them are printed as they are.
 console = Console(soft_wrap=True, markup=False, emoji=False, highlight=False)
 errors = Console(stderr=True, soft_wrap=True, markup=False, emoji=False, highlight=False)

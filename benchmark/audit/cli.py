@@ -64,6 +64,9 @@ def audit(
     attack: Annotated[
         list[str] | None, typer.Option(help="Keep only these attacks. Repeatable.")
     ] = None,
+    privacy_alone: Annotated[
+        bool, typer.Option("--privacy-alone", help="Leave utility and fidelity out.")
+    ] = False,
     accept: Annotated[
         float, typer.Option(help="Largest AUC that is accepted. 0.5: no leak that can be shown.")
     ] = 0.5,
@@ -102,6 +105,7 @@ def audit(
         accept=accept,
         features=tuple(feature or ()),
         attacks=tuple(attack or ()),
+        utilities=() if privacy_alone else None,
         jobs=jobs,
         device=device,
     )
@@ -171,7 +175,7 @@ def _reading(
 
 def said(result: AuditResult) -> list[str]:
     """The answer in a few lines, without any name of a file or a patient."""
-    who = "patients" if result.people_are_known else "records, each image counted as a person"
+    who = "patients" if result.people_are_known else "each record counted as a person"
     lines = [
         f"evidence     {result.grade}: {result.n_members:,} members, {result.n_controls:,} controls ({who})"
     ]

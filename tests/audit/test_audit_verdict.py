@@ -1,0 +1,78 @@
+"""Exact tests over people: against counting by hand, and against simulation."""
+
+from itertools import combinations
+from math import comb
+
+import numpy as np
+import pytest
+from scipy.stats import binom
+
+from benchmark.audit.verdict import (
+    Counts,
+    counts_of,
+    excess_p_value,
+    least_auc_seen,
+    least_exposed,
+    least_share_seen,
+)
+from benchmark.statistics import auc_p_value
+
+
+def counts(k_members, n_members, k_controls, n_controls):
+    return Counts(
+        k_members=k_members, n_members=n_members, k_controls=k_controls, n_controls=n_controls
+    )
+
+
+def test_people_are_counted_not_records():
+    units = np.array([0, 0, 1, 2, 2, 3])
+    coins = np.array([True, True, False, True, True, False])
+    pointed = np.array([True, True, False, False, True, True])
+    assert counts_of(pointed, units, coins) == counts(2, 2, 1, 2)
+
+
+def test_the_p_value_by_counting_all_tosses():
+    pointed = {0, 1, 2, 6}  # people 0 … 3 are members
+    tosses = list(combinations(range(8), 4))
+    as_many = sum(len(pointed & set(toss)) >= 3 for toss in tosses)
+    assert excess_p_value(counts(3, 4, 1, 4)) == pytest.approx(as_many / len(tosses))
+    assert excess_p_value(counts(0, 4, 0, 4)) == 1
+
+
+def test_the_bound_on_the_exposed_holds():
+    """Of 200 members 12 are always pointed at, everybody else with probability 0.1."""
+    rng = np.random.default_rng(0)
+    wrong = 0
+    for _ in range(2000):
+        found = counts(12 + rng.binomial(188, 0.1), 200, rng.binomial(150, 0.1), 150)
+        wrong += least_exposed(found, 0.05) > 12
+    assert binom.sf(wrong - 1, 2000, 0.05) > 0.001
+
+
+def test_the_bound_by_hand():
+    assert least_exposed(counts(5, 10, 5, 10), 0.05) == 0
+    # Without any control among them, e can go until the last few could all be members by chance.
+    rest = next(r for r in range(20, -1, -1) if comb(80 + r, r) / comb(180 + r, r) > 0.05)
+    assert least_exposed(counts(20, 100, 0, 100), 0.05) == 20 - rest
+
+
+def test_the_stated_power_is_had():
+    rng = np.random.default_rng(1)
+    share = least_share_seen(300, 200, 0.005)
+    k = rng.binomial(300, share, 4000)
+    found = np.mean([excess_p_value(counts(int(x), 300, 0, 200)) <= 0.005 for x in k])
+    assert 0.78 < found < 0.86
+    less = rng.binomial(300, share * 0.8, 4000)
+    assert np.mean([excess_p_value(counts(int(x), 300, 0, 200)) <= 0.005 for x in less]) < 0.8
+    assert np.isnan(least_share_seen(3, 3, 0.001))
+
+
+def test_the_stated_auc_is_found_with_the_stated_power():
+    rng = np.random.default_rng(2)
+    wanted = least_auc_seen(300, 200, 0.005)
+    from scipy.stats import norm
+
+    shift = np.sqrt(2) * norm.ppf(wanted)
+    coins = np.repeat([True, False], [300, 200])
+    found = [auc_p_value(rng.normal(size=500) + shift * coins, coins) <= 0.005 for _ in range(400)]
+    assert 0.74 < np.mean(found) < 0.86
