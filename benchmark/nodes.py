@@ -51,6 +51,7 @@ from benchmark.game import (
     subset_rows,
 )
 from benchmark.node import Node, Outcome, Task, digest
+from benchmark.provenance import count_copies, fingerprints, multiset_digest, scales
 from benchmark.registry import default_registry
 from benchmark.similarity import candidate_nearness, fidelity
 from benchmark.store import Store
@@ -484,6 +485,66 @@ def _artifacts(store: Store, key: str) -> Mapping[str, str]:
     return record.artifacts if record else {}
 
 
+# ---------------------------------------------------------------- provenance
+
+
+def _unseen(store: Store, source: str, units: str, game: str) -> tuple[Records, np.ndarray, int]:
+    """Records that no method has seen, their units, and how many of them come before those of the hold-out."""
+    pool, by_record = load_records(store, source, "pool"), store.arrays(units, "units")
+    public, secret = store.arrays(game, "public"), store.arrays(game, "secret")
+    official = _values(store, game)["test_is_official"]
+    rows = [public["candidates"][~secret["coins"]], public["validation"]]
+    rows += [] if official else [public["test"]]
+    before, holdout = np.concatenate(rows), secret["holdout"]
+    if not official:
+        chosen = np.concatenate([before, holdout])
+        return pool.take(chosen), by_record["pool"][chosen], len(before)
+    parts = [pool.take(before), _test_records(store, source, game), pool.take(holdout)]
+    # The test split's units are numbered by themselves: negative numbers keep them apart.
+    numbers = [by_record["pool"][before], -1 - public["test_owners"], by_record["pool"][holdout]]
+    unseen = Records(
+        np.concatenate([part.data for part in parts]),
+        np.concatenate([part.labels for part in parts]),
+        None,
+        pool.extractor,
+    )
+    return unseen, np.concatenate(numbers), len(before) + len(parts[1])
+
+
+def _prepare_yardstick(node: Node, store: Store) -> Task:
+    """How far unseen records lie from known ones, and how many near-copies of them fresh real records hold."""
+    source, units, game = node.needs
+    pool = load_records(store, source, "pool")
+    public, secret = store.arrays(game, "public"), store.arrays(game, "secret")
+    members = public["candidates"][secret["coins"]]
+    unseen, owners, n = _unseen(store, source, units, game)
+    scale = scales(unseen, pool.take(np.concatenate([members, public["auxiliary"]])))
+    fresh, others = pool.take(secret["holdout"][: len(members)]), np.arange(n)
+    found = count_copies(fresh, unseen.take(others), owners[:n], scale[:n])
+    return Task(kept=Outcome(values=asdict(found), arrays={"scale": {"unseen": scale}}))
+
+
+def _prepare_provenance(node: Node, store: Store) -> Task:
+    """Near-copies of unseen records in a release, and what tells whether it is another method's release again."""
+    source, units, game, yardstick, fit = node.needs
+    release = load_records(store, fit, "release")
+    unseen, owners, _ = _unseen(store, source, units, game)
+    found = count_copies(release, unseen, owners, store.arrays(yardstick, "scale")["unseen"])
+    fresh, own = _values(store, yardstick), fingerprints(release)
+    made = np.setdiff1d(own, fingerprints(load_records(store, source, "pool")))
+    traced = Outcome(
+        values={
+            **asdict(found),
+            "fresh_copies": fresh["copies"],
+            "fresh_pairs": fresh["pairs"],
+            "n_distinct": len(own),
+            "multiset": multiset_digest(release),
+        },
+        arrays={"prints": {"made": made}},
+    )
+    return Task(kept=traced)
+
+
 # ---------------------------------------------------------------- publishing
 
 
@@ -906,7 +967,9 @@ _KINDS: Mapping[str, Callable[[Node, Store], Task]] = {
     "units": _prepare_units,
     "features": _prepare_features,
     "game": _prepare_game,
+    "yardstick": _prepare_yardstick,
     "fit": _prepare_fit,
+    "provenance": _prepare_provenance,
     "reference": _prepare_reference,
     "publish": _prepare_publish,
     "publish shadows": _prepare_publish_shadows,

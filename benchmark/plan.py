@@ -31,6 +31,9 @@ REFERENCE_VERSION = "2"
 PUBLISH_VERSION = "1"
 """Part of every key of a publication: raised when releases would be perturbed otherwise."""
 
+PROVENANCE_VERSION = "1"
+"""Part of every key of a yardstick or a provenance: raised when copies would be counted differently."""
+
 SHADOWS_VERSION = "2"
 """Part of every key of shadows: raised when they would be drawn or fitted differently."""
 
@@ -39,8 +42,8 @@ SHADOWS_VERSION = "2"
 class Cell:
     """A place on the board, and the node that fills it or the reason why none can.
 
-    ``kind`` is ``fit``, ``attack`` or ``utility``; ``game``, ``fit`` and ``key`` are keys of nodes. ``key`` is empty
-    where ``status`` is ``not applicable`` or ``unavailable``.
+    ``kind`` is ``fit``, ``provenance``, ``attack`` or ``utility``; ``game``, ``fit`` and ``key`` are keys of nodes.
+    ``key`` is empty where ``status`` is ``not applicable`` or ``unavailable``.
     """
 
     kind: str
@@ -131,6 +134,7 @@ class _Builder:
         self.cells: list[Cell] = []
         self.datasets: dict[str, str] = {}
         self.units: dict[str, str] = {}
+        self.embedded: dict[tuple[str, str], str] = {}
         controls = [m for d in resolved.datasets for m, _ in d.controls or ()]
         self.bases = {_name_of(b) for m in (*resolved.methods, *controls) for b in m.bases()}
 
@@ -246,6 +250,8 @@ class _Builder:
                     self._add_attack(place, method, fit, attack)
             for utility in self.resolved.utilities:
                 self._add_utility(place, method, fit, utility)
+            if fit and not method.plugin.info.needs_holdout:
+                self._add_provenance(place, method, fit)
 
     def _conditions(self, place: _Place, space: Kind) -> dict[str, tuple[str, int]]:
         """Nodes of the perturbed test sets in this space, with the perturbation's label and severity.
@@ -371,9 +377,11 @@ class _Builder:
         """Key of the node that holds the release in this space."""
         if self.nodes[fit].spec["space"] == space:
             return fit
-        return self.plugin_node(
+        key = self.plugin_node(
             "embed", f"{method.label} on {place.text}", {"features": place.features}, {}, (fit,)
         )
+        self.embedded[fit, place.features.label] = key
+        return key
 
     def _shadows(
         self, place: _Place, method: ResolvedPlugin, fit: str, space: str, n: int
@@ -436,6 +444,25 @@ class _Builder:
             more["reference"] = True
         key = self.plugin_node("attack", label, plugins, more, upstream, work=1 + n_shadows)
         self._cell(place, "attack", key=key, **common)
+
+    def _add_provenance(self, place: _Place, method: ResolvedPlugin, fit: str) -> None:
+        """Add the search for records that the method cannot have seen, in each space that its release is had in."""
+        own = self.nodes[fit].spec["space"]
+        for space in ("image", "feature"):
+            release = fit if space == own else self.embedded.get((fit, place.features.label), "")
+            if not release:
+                continue
+            source = place.records(space)
+            where = (source, self.units[place.dataset.label], place.game)
+            version = {"version": PROVENANCE_VERSION}
+            yardstick = self.node("yardstick", _where(place, space), version, where)
+            key = self.node(
+                "provenance",
+                f"{method.label} on {_where(place, space)}",
+                {**version, "space": space},
+                (*where, yardstick, release),
+            )
+            self._cell(place, "provenance", method=method, fit=fit, key=key)
 
     def _add_utility(
         self, place: _Place, method: ResolvedPlugin, fit: str, utility: ResolvedPlugin

@@ -114,6 +114,8 @@ class Row:
     worst: dict[str, dict[str, Figure]] = field(default_factory=dict)
     facts: Cell = field(default_factory=Cell)
     violations: list[str] = field(default_factory=list)
+    bar: tuple[str, str] | None = None
+    """The verdict that it gets whatever its figures are, and why."""
     problems: list[Problem] = field(default_factory=list)
 
     def worst_at(self, access: str) -> dict[str, Figure]:
@@ -264,6 +266,8 @@ def _file(row: Row, record: dict[str, Any]) -> None:
     metric, figure = record["metric"], _figure(record)
     if metric == "violation":
         row.violations.append(record["reason"])
+    elif metric == "bar":
+        row.bar = (record["status"], record["reason"])
     elif record["attack"] == WORST_CASE:
         row.worst.setdefault(record["access"], {})[metric] = figure
     elif record["attack"]:

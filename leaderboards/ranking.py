@@ -40,6 +40,10 @@ CLEAN_ERROR, MEAN_ERROR = "balanced_error", "mean_balanced_error"
 """Errors on clean test records, and on perturbed ones: the mean over severities, then over perturbations."""
 
 VERDICTS = {
+    "not judged": "the method does not respond to its members: releases for different members are the same, so that "
+    "no attack could tell members from non-members, whatever the release holds",
+    "void": "the release holds near-copies of records that the method cannot have seen, more than chance gives: it was "
+    "not made from the members alone, and its figures say nothing",
     "violation": "a claim of the method is refuted: by an attack, or by its own parameters",
     "leak": "the interval of the worst case lies above chance (AUC 0.5), or a lower bound on ε above 0 that holds "
     "together with it: members can be told from non-members, all of them a little or a few of them surely",
@@ -168,7 +172,7 @@ def standings(group: Group, access: str) -> list[Standing]:
 
 def _worst_is_sound(group: Group, worst: Figure | None) -> bool:
     """Whether there is a worst case, and some attack of its name passed its controls."""
-    if worst is None or not worst.known or worst.status == "void":
+    if worst is None or not worst.known or worst.status != "ok":
         return False
     named = [column for column in group.columns if column.called(worst.reason)]
     return not named or not all(group.void(column) for column in named)
@@ -178,6 +182,8 @@ def _why_unranked(group: Group, standing: Standing) -> str:
     worst = standing.worst.get(PRIVACY_METRIC)
     if standing.row.control:
         return "control"
+    if standing.row.bar:
+        return ": ".join(standing.row.bar)
     if standing.missing:
         return "; ".join(standing.missing)
     if worst is None or not worst.known:
@@ -190,6 +196,8 @@ def _why_unranked(group: Group, standing: Standing) -> str:
 def verdict(group: Group, standing: Standing) -> str:
     """One of :data:`VERDICTS`. A leak that was shown stands, whatever else is missing."""
     worst = standing.worst.get(PRIVACY_METRIC)
+    if standing.row.bar:
+        return standing.row.bar[0]
     if standing.row.violations:
         return "violation"
     if worst is None or not _worst_is_sound(group, worst):

@@ -19,7 +19,14 @@ from leaderboards import charts, figures, robustness, views
 from leaderboards.board import Board, access_rank, read_board
 from leaderboards.ranking import TPR_METRIC, VERDICTS, epsilon_ceiling, rank_board
 
-MARKS = {"violation": "▲", "leak": "●", "no leak found": "○", "incomplete": "□"}
+MARKS = {
+    "not judged": "—",
+    "void": "✕",
+    "violation": "▲",
+    "leak": "●",
+    "no leak found": "○",
+    "incomplete": "□",
+}
 JSON_FORMAT = 1
 
 

@@ -10,8 +10,9 @@ Four kinds of check, each a row of the board's table of controls:
   miss the truth as often as they say, for the intervals of every other figure are made in the same way.
 
 The checks that chance can fail share one error of :data:`FAMILY_ERROR` by Bonferroni over all of them in the run
-(each dataset, feature space, attack and seed is a look, and so is each calibration), so that a sound run is voided at
-most once in a hundred.
+(each dataset, feature space, attack and seed is a look, and so are each calibration and each search of a release for
+records that its method cannot have seen, see :mod:`benchmark.judge.provenance`), so that a sound run is voided at most
+once in a hundred.
 """
 
 from __future__ import annotations
@@ -26,7 +27,15 @@ from benchmark.judge.figures import Trial, control_figure, trial_figure
 from benchmark.resolve import ResolvedPlugin, label_of, place_of
 from benchmark.statistics import acceptance_range, auc_p_value, gate_p_threshold, proportion
 
-__all__ = ["CALIBRATION_SEEDS", "FAMILY_ERROR", "Run", "Verdict", "judge", "void_reasons"]
+__all__ = [
+    "CALIBRATION_SEEDS",
+    "FAMILY_ERROR",
+    "Run",
+    "Verdict",
+    "count_looks",
+    "judge",
+    "void_reasons",
+]
 
 FAMILY_ERROR = 0.01
 
@@ -106,12 +115,24 @@ class Verdict:
         )
 
 
-def judge(runs: Sequence[Run], confidence: float = 0.95) -> list[Verdict]:
-    """Verdicts of all controls among ``runs``."""
+def count_looks(runs: Sequence[Run]) -> int:
+    """How many checks among ``runs`` chance can fail."""
+    chance, many = _by_chance(runs)
+    theory = [r for r in runs if r.known_answer for c in _controls_here(r) if c.expected]
+    return sum(len(r.good) for r in (*chance, *theory)) + len(many)
+
+
+def _by_chance(runs: Sequence[Run]) -> tuple[list[Run], list[Run]]:
+    """The runs that must be at chance, and those of them with seeds enough to judge their intervals."""
     chance = [r for r in runs if _tests_chance(r)]
-    theory = [(r, c) for r in runs if r.known_answer for c in _controls_here(r) if c.expected]
     many = [r for r in chance if not r.trouble and len(_informative(r)) >= CALIBRATION_SEEDS]
-    looks = sum(len(r.good) for r in chance) + sum(len(r.good) for r, _ in theory) + len(many)
+    return chance, many
+
+
+def judge(runs: Sequence[Run], confidence: float = 0.95, more_looks: int = 0) -> list[Verdict]:
+    """Verdicts of all controls among ``runs``, which share their error with ``more_looks`` other checks of the run."""
+    chance, many = _by_chance(runs)
+    looks = count_looks(runs) + more_looks
     level = gate_p_threshold(max(looks, 1), FAMILY_ERROR)
     verdicts = [_judge_chance(r, level, looks, confidence) for r in chance]
     verdicts += [_judge_calibration(r, level, looks, confidence) for r in many]

@@ -14,7 +14,14 @@ import numpy as np
 import pandas as pd
 
 from benchmark.contracts import Access
-from benchmark.judge.controls import Run, Verdict, judge, void_reasons
+from benchmark.judge.controls import (
+    FAMILY_ERROR,
+    Run,
+    Verdict,
+    count_looks,
+    judge,
+    void_reasons,
+)
 from benchmark.judge.copies import PAIR_COLUMNS, worst_pairs
 from benchmark.judge.exposure import (
     EXPOSED_COLUMNS,
@@ -49,12 +56,21 @@ from benchmark.judge.guarantees import (
     miscounted,
     refuted,
 )
+from benchmark.judge.provenance import (
+    NOT_JUDGED,
+    Bar,
+    Origin,
+    load_origins,
+    unmoved,
+    unseen_copies,
+)
 from benchmark.plan import Cell, Plan
 from benchmark.resolve import ResolvedPlugin
 from benchmark.statistics import (
     Estimate,
     WorstCase,
     estimate_draws,
+    gate_p_threshold,
     pareto_frequency,
     roc,
     worst_case,
@@ -240,6 +256,7 @@ class _Collector:
     exposures: list[dict[str, Any]] = field(default_factory=list)
     pairs: list[pd.DataFrame] = field(default_factory=list)
     voided: list[str] = field(default_factory=list)
+    barred: dict[tuple[str, str, str], Bar] = field(default_factory=dict)
     test_groups: dict[str, np.ndarray | None] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -324,13 +341,36 @@ class _Collector:
         """Rows of all attack cells, their summaries, controls, worst cases and violations."""
         places = self.places = _grouped(c for c in self.plan.cells if c.kind == "attack")
         self.runs = [self._run(cells) for cells in places]
-        self.verdicts = judge(self.runs, self.confidence)
+        origins = load_origins(self.plan, self.store, self.records)
+        self.verdicts = judge(self.runs, self.confidence, len(origins))
+        self._bar(origins)
         known_answers = [d.label for d in self.plan.resolved.datasets if d.controls is not None]
         void = void_reasons(self.verdicts, known_answers)
         self.voided = [_void_reason(void, run) for run in self.runs]
         for cells, run, reason in zip(places, self.runs, self.voided, strict=True):
             self._attack_rows(cells, run, reason)
         self._worst_cases(places, void)
+
+    def _bar(self, origins: Sequence[Origin]) -> None:
+        """Rows of what releases hold that their methods cannot have seen, and which methods are not judged for it."""
+        for cell in self.plan.cells:
+            status, reason = cell_status(self.plan, self.records, cell)
+            fit = self.records.get(cell.fit)
+            if cell.kind == "provenance" and status != "ok" and fit and fit.status == "ok":
+                self.row(cell, status=status, reason=f"provenance of its records: {reason}")
+        looks = max(count_looks(self.runs) + len(origins), 1)
+        for origin in origins:
+            found = exact(float(origin.total("copies")), "near-copies of unseen records, all seeds")
+            self._fact_row(origin.cells[0], f"unseen_{origin.space}_copies", found)
+            level = gate_p_threshold(looks, FAMILY_ERROR)
+            bars = [b for b in (unmoved(origin), unseen_copies(origin, level)) if b is not None]
+            known = self.barred.get(origin.row)
+            if bars and (known is None or known.status != NOT_JUDGED):
+                self.barred[origin.row] = bars[0]
+        for row, bar in self.barred.items():
+            cell = next(o.cells[0] for o in origins if o.row == row)
+            said = {"status": bar.status, "reason": bar.reason}
+            self._fact_row(cell, "bar", exact(1.0, "provenance of the released records"), **said)
 
     def _run(self, cells: Sequence[Cell]) -> Run:
         """All seeds of one attack on one method in one place."""
@@ -488,10 +528,14 @@ class _Collector:
         self, cell: Cell, access: str, metric: str, figure: Estimate, named: str
     ) -> None:
         """Add a row of the worst case; its reason names the attack."""
+        bar = self.barred.get(
+            (cell.dataset, cell.features, cell.method.label if cell.method else "")
+        )
         self.figure_row(
             cell,
             metric,
             figure,
+            status=bar.status if bar else "ok",
             attack="worst_case",
             attack_label="worst_case",
             attack_params="",
@@ -773,13 +817,13 @@ class _Collector:
             self._worst_row(cell, access, "pareto_frequency", exact(share, method), chosen)
 
     def _incomplete(self) -> set[tuple[str, str, str]]:
-        """(dataset, features, method) of which a cell is missing that is not void."""
+        """(dataset, features, method) of which a cell is missing that is not void, or that are not judged."""
         void = {
             (r.dataset, r.features, r.attack.label)
             for r, reason in zip(self.runs, self.voided, strict=True)
             if reason
         }
-        found = set()
+        found = set(self.barred)
         for cell in self.plan.cells:
             if cell.method is None or cell_status(self.plan, self.records, cell)[0] not in GONE:
                 continue

@@ -56,6 +56,7 @@ from benchmark.statistics.intervals import (
     design_effect,
     local_level,
     proportion,
+    rate_excess_p_value,
     wilson,
 )
 from benchmark.statistics.leaks import (
@@ -181,6 +182,7 @@ __all__ = [
     "privacy_loss_epsilon",
     "proportion",
     "rank_intervals",
+    "rate_excess_p_value",
     "rdp_to_epsilon",
     "right_guesses",
     "right_of",

@@ -1,7 +1,7 @@
 """Intervals for proportions, and the local level that makes many of them hold at once."""
 
 import numpy as np
-from scipy.special import betaincinv, ndtri
+from scipy.special import betainc, betaincinv, ndtri
 from scipy.stats import binom
 
 from benchmark.statistics.estimate import (
@@ -213,6 +213,41 @@ def acceptance_range(trials, probability, error):
         int(binom.ppf(error / 2, trials, probability)),
         int(binom.isf(error / 2, trials, probability)),
     )
+
+
+def rate_excess_p_value(count, exposure, other, other_exposure):
+    """P-value of a rate being no higher than another one: the exact conditional test of two Poisson rates.
+
+    Given both counts together, the first is binomial with the first one's share of the exposure, at most.
+
+    Parameters
+    ----------
+    count, other : int
+        Events, at least 0.
+    exposure, other_exposure : float
+        What each number of events is in proportion to, above 0.
+
+    Returns
+    -------
+    float in (0, 1]
+
+    References
+    ----------
+    Przyborowski and Wilenski (1940), Biometrika 31:313.
+
+    Examples
+    --------
+    >>> rate_excess_p_value(3, 1.0, 0, 1.0)
+    0.125
+    """
+    if min(count, other) < 0 or min(exposure, other_exposure) <= 0:
+        raise ValueError(
+            "counts must be ≥ 0 and exposures above 0. "
+            f"Got {count} in {exposure} and {other} in {other_exposure}."
+        )
+    if count == 0:
+        return 1.0
+    return float(betainc(count, other + 1, exposure / (exposure + other_exposure)))
 
 
 def local_level(n, confidence=0.95):

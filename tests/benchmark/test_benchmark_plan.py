@@ -195,4 +195,4 @@ def test_downstream_finds_all_that_depends_on_a_node():
     plan = plan_of(attacks=["linkage"], utilities=[])
     fit = next(n for n in nodes_of(plan, "fit") if "k_same(k=2)" in n.label)
     labels = {plan.nodes[k].label.split()[0] for k in plan.downstream([fit.key])}
-    assert labels == {"fit", "attack"}
+    assert labels == {"fit", "provenance", "attack"}

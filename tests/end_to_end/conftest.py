@@ -1,14 +1,9 @@
 """One small real run, made once, that the end-to-end tests look at."""
 
-import os
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
-
-COINS = Path(__file__).parents[1] / "coins.json"
-"""The coins of every run that the tests make: what they find does not depend on chance."""
 
 SUITE = """\
 name: small
@@ -25,32 +20,6 @@ attacks: [nearest_distance, near_duplicate, linkage]
 utilities: [linear_probe]
 perturbations: [{name: gaussian_noise, severities: [2]}]
 """
-
-
-def leakboard(*arguments, check=None, **more):
-    """Run the command line as a user does; asserts the exit status where ``check`` gives one.
-
-    A run gets the tests' coins unless it says which.
-    """
-    if arguments[0] == "run" and "--coins" not in arguments:
-        arguments += ("--coins", COINS)
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(more.pop("path", []))}
-    done = subprocess.run(
-        [sys.executable, "-m", "benchmark", *map(str, arguments)],
-        capture_output=True,
-        text=True,
-        env=environment,
-        timeout=600,
-        **more,
-    )
-    if check is not None:
-        assert done.returncode == check, done.stdout[-3000:] + done.stderr[-3000:]
-    return done
-
-
-@pytest.fixture(scope="session")
-def cli():
-    return leakboard
 
 
 @pytest.fixture
@@ -77,7 +46,7 @@ def small_suite(tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
-def small_run(small_suite, tmp_path_factory) -> Path:
+def small_run(cli, small_suite, tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("runs") / "small"
-    leakboard("run", "--suite", small_suite, "--out", folder, check=0)
+    cli("run", "--suite", small_suite, "--out", folder, check=0)
     return folder

@@ -9,6 +9,7 @@ from benchmark.statistics import (
     clopper_pearson,
     local_level,
     proportion,
+    rate_excess_p_value,
     wilson,
 )
 
@@ -75,3 +76,17 @@ def test_the_acceptance_range_is_the_widest_whose_tails_are_small(n, p, error):
     mass = binom.pmf(k, n, p)
     assert mass[k < fewest].sum() <= error / 2 and mass[k > most].sum() <= error / 2
     assert mass[k <= fewest].sum() > error / 2 and mass[k >= most].sum() > error / 2
+
+
+@pytest.mark.parametrize("counts", [(0, 0), (0, 4), (1, 0), (7, 2), (40, 13), (3, 90)])
+@pytest.mark.parametrize("exposures", [(1.0, 1.0), (396e3, 255e3), (1.0, 20.0)])
+def test_the_excess_of_a_rate_is_a_binomial_tail(counts, exposures):
+    (k, other), (t, u) = counts, exposures
+    found = rate_excess_p_value(k, t, other, u)
+    exact = binomtest(k, k + other, t / (t + u), "greater").pvalue if k + other else 1.0
+    assert found == pytest.approx(exact, rel=1e-9)
+
+
+def test_rates_need_exposure():
+    with pytest.raises(ValueError, match=r"exposures above 0\. Got 1 in 0 and 0 in 1"):
+        rate_excess_p_value(1, 0, 0, 1)

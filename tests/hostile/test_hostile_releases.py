@@ -1,0 +1,50 @@
+"""Releases that were not made from the members are found out, and the rows beside them stay as they were."""
+
+import pytest
+
+CHEATS = [
+    "public_copy",
+    {"name": "public_copy", "params": {"share": 0.2}},
+    "finished",
+    "finished_part",
+]
+
+
+@pytest.fixture(scope="module")
+def hostile_run(run_suite):
+    return run_suite({"methods": CHEATS})
+
+
+@pytest.fixture(scope="module")
+def table(hostile_run, ranks):
+    return ranks(hostile_run)
+
+
+@pytest.mark.parametrize("label", ["public_copy", "public_copy(share=0.2)"])
+def test_a_release_of_records_it_cannot_have_seen_is_void(table, label):
+    row = table.loc[label]
+    assert row["verdict"] == "void"
+    assert "released records it cannot have seen" in row["unranked"]
+    assert not row["ranked"]
+
+
+@pytest.mark.parametrize("label", ["finished", "finished_part"])
+def test_a_wrapped_release_is_not_judged(table, label):
+    row = table.loc[label]
+    assert row["verdict"] == "not judged"
+    assert "does not respond to its members" in row["unranked"]
+    assert not row["ranked"] and not row["pareto"]
+
+
+def test_the_page_says_so(hostile_run):
+    page = (hostile_run / "site" / "index.html").read_text()
+    assert "not judged" in page and "near-copies of non-members" in page
+
+
+def test_honest_rows_are_untouched(hostile_run, honest_run, figures, table, ranks):
+    assert figures(hostile_run) == figures(honest_run)
+    alone = ranks(honest_run)
+    for label in ("k_same(k=4)", "noise(scale=0.3)"):
+        assert (
+            table.loc[label].drop("fit_duration_s").equals(alone.loc[label].drop("fit_duration_s"))
+        )
