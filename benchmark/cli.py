@@ -347,7 +347,8 @@ def plan(
     from dataclasses import asdict
 
     from benchmark.door import suite_of
-    from benchmark.runs import commitment_of, plan_suite
+    from benchmark.planfile import plan_suite
+    from benchmark.runs import commitment_of
 
     chosen = suite_of(suite, seeds)
     root = out or Path("runs") / chosen.name
@@ -365,7 +366,8 @@ def _print_plan(
     """What would run, by kind of node, with what it will take as far as earlier records tell."""
     from benchmark.engines.local import cores
     from benchmark.estimates import earlier_costs, estimate
-    from benchmark.runs import commitment_of, plan_suite
+    from benchmark.planfile import plan_suite
+    from benchmark.runs import commitment_of
     from benchmark.store import Store
     from benchmark.tables import plain_table
 

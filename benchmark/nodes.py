@@ -327,7 +327,7 @@ def _training_task(node: Node, training: _Training) -> Task:
 
 
 def _is_granted(node: Node, what: str) -> bool:
-    """Whether the plan grants the node ``holdout`` or ``members``, which few plugins may see."""
+    """Whether the plan grants the node ``holdout``, ``members`` or ``sizes``, which few plugins may see."""
     return what in node.spec.get("grants", ())
 
 
@@ -775,7 +775,11 @@ def _prepare_attack(node: Node, store: Store) -> Task:
     told = None if offered else store.arrays(game, "gate")["known_coins"]
     view = View(access=_access(node), known_coins=told, shadows=shadows)
     auxiliary = _with_units(pool.take(public["auxiliary"]), public["auxiliary_owners"])
-    return _task(node, _attack, view, offered, reference, candidates, auxiliary)
+    sizes = None
+    if _is_granted(node, "sizes"):  # closed forms are of datasets that only serve known answers
+        fit = _values(store, node.needs[2])
+        sizes = (fit["dimension"], fit["n_members"])
+    return _task(node, _attack, view, offered, reference, candidates, auxiliary, sizes)
 
 
 def _access(node: Node) -> Access:
@@ -797,6 +801,7 @@ def _attack(
     reference: _Offered | None,
     candidates: Records,
     auxiliary: Records,
+    sizes: tuple[int, int] | None,
     context: Context,
 ) -> Outcome:
     attack: Attack = _plugin("attacks", node.spec["attack"])
@@ -814,9 +819,18 @@ def _attack(
         values={
             "answer": type(answer).__name__,
             "notes": {k: _plain(v) for k, v in getattr(answer, "notes", {}).items()},
+            **({} if sizes is None else {"expected": _closed_forms(attack, *sizes)}),
         },
         arrays=_answer_arrays(answer, candidates, auxiliary, view.records),
     )
+
+
+def _closed_forms(attack: Attack, dimension: int, n_members: int) -> list[float | None]:
+    """For each positive control, the figure that its closed form gives, if it has one."""
+    return [
+        None if c.expected is None else float(c.expected(dimension, n_members))
+        for c in attack.positive_controls()
+    ]
 
 
 def _granted(access: Access, offered: _Offered, context: Context) -> Release:

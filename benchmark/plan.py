@@ -442,7 +442,9 @@ class _Builder:
             more["shadows"] = n_shadows
         if reference:
             more["reference"] = True
-        key = self.plugin_node("attack", label, plugins, more, upstream, work=1 + n_shadows)
+        closed = any(c.expected for c in attack.plugin.positive_controls())
+        grants = ("sizes",) if closed and place.dataset.controls is not None else ()
+        key = self.plugin_node("attack", label, plugins, more, upstream, 1 + n_shadows, grants)
         self._cell(place, "attack", key=key, **common)
 
     def _add_provenance(self, place: _Place, method: ResolvedPlugin, fit: str) -> None:

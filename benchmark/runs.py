@@ -3,6 +3,7 @@
 A run folder::
 
     run.json            the suite, the versions, the machine and the commitment to the coins
+    plan.json           the nodes and cells, and what the board says of the plugins
     private/coins.json  the secret that the coins come from; coins.json the same, once revealed
     records/ artifacts/ one record and the artifacts of every node (see :mod:`benchmark.store`)
     results.parquet     the tidy table of all figures
@@ -34,9 +35,9 @@ from benchmark.judge.claims import Comparison, claims_frame, claims_summary, jud
 from benchmark.judge.copies import pairs_summary
 from benchmark.judge.pictures import picture_sheets
 from benchmark.judge.results import Results, cell_status, collect
-from benchmark.plan import Plan, make_plan, shadows_of
-from benchmark.registry import Registry, default_registry
-from benchmark.resolve import ResolvedPlugin, resolve
+from benchmark.plan import Plan, shadows_of
+from benchmark.planfile import plan_apart, plan_from_text, plan_text
+from benchmark.resolve import ResolvedPlugin
 from benchmark.store import Record, Store, delete
 from benchmark.suite import Suite
 
@@ -48,13 +49,15 @@ __all__ = [
     "execute_plan",
     "load_run",
     "open_run",
-    "plan_suite",
     "reveal_coins",
     "run_claims",
     "run_statuses",
     "write_results",
     "write_site",
 ]
+
+
+PLAN_FILE = "plan.json"
 
 
 class RunError(LeakboardError):
@@ -87,16 +90,6 @@ class Coins:
     secret: str = ""
 
 
-def plan_suite(
-    suite: Suite,
-    only: Mapping[str, Sequence[str]] | None = None,
-    registry: Registry | None = None,
-    commitment: str = UNSET,
-) -> Plan:
-    """The plan of a suite, with the plugins that are installed here; of no run, unless a commitment is given."""
-    return make_plan(resolve(suite, registry or default_registry(), only), commitment)
-
-
 def open_run(
     root: Path,
     suite: Suite,
@@ -110,7 +103,7 @@ def open_run(
     root : Path
         The folder. A new one gets a secret of its own, from which its coins come; an earlier run keeps its secret.
     suite, only
-        As in :func:`plan_suite`.
+        As in :func:`benchmark.planfile.plan_suite`.
     coins : Path, optional
         A file of coins that an earlier run has revealed: its coins are tossed again.
 
@@ -123,7 +116,7 @@ def open_run(
     """
     about = _check_folder(root, suite)
     secret, known = _choose_secret(root, None if coins is None else read_secret(coins), about)
-    plan = plan_suite(suite, only, commitment=secret.commitment)
+    plan = plan_apart(suite, only, secret.commitment)
     store = Store(root)
     with store.lock():
         if find_secret(root) is None:
@@ -226,6 +219,7 @@ def _runnable(run: OpenRun, records: Mapping[str, Record]) -> list[str]:
 
 
 def _write_about(run: OpenRun) -> None:
+    write_atomically(run.root / PLAN_FILE, plan_text(run.plan))
     write_atomically(
         run.root / "run.json",
         json.dumps(
@@ -242,7 +236,7 @@ def _write_about(run: OpenRun) -> None:
 
 
 def load_run(root: Path) -> OpenRun:
-    """An existing run, its plan made anew from the suite that it keeps.
+    """An existing run, as it lies in its folder: neither its plugins nor its data need be here.
 
     Raises
     ------
@@ -260,11 +254,22 @@ def load_run(root: Path) -> OpenRun:
     return OpenRun(
         root=root,
         suite=suite,
-        plan=plan_suite(suite, only, commitment=coins.commitment),
+        plan=_read_plan(root),
         store=Store(root),
         only=only,
         coins=coins,
     )
+
+
+def _read_plan(root: Path) -> Plan:
+    path = root / PLAN_FILE
+    try:
+        return plan_from_text(path.read_text(encoding="utf-8"))
+    except (OSError, LeakboardError) as error:
+        raise RunError(
+            f"cannot read {path}: {error}. Run the suite again into {root}: it writes its plan anew, and computes "
+            "nothing twice."
+        ) from error
 
 
 def _read_about(root: Path) -> dict[str, Any] | None:

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from benchmark.runs import plan_suite
+from benchmark.planfile import plan_suite
 from benchmark.suite import load_suite
 
 SUITES = Path(__file__).parent.parent / "benchmark" / "suites"

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import yaml
 
-from benchmark.runs import plan_suite
+from benchmark.planfile import plan_suite
 from benchmark.suite import Suite, built_in_suites
 
 ROOT = Path(__file__).parent.parent

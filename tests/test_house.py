@@ -49,7 +49,7 @@ def test_contributing_draws_every_room_and_no_other():
 def test_planning_imports_no_heavy_library():
     script = (
         "import sys\n"
-        "from benchmark.runs import plan_suite\n"
+        "from benchmark.planfile import plan_suite\n"
         "from benchmark.suite import load_suite\n"
         "plan_suite(load_suite('quick'))\n"
         "print([m for m in ('torch', 'torchvision', 'sklearn', 'timm') if m in sys.modules])\n"

@@ -375,8 +375,7 @@ class _Collector:
     def _run(self, cells: Sequence[Cell]) -> Run:
         """All seeds of one attack on one method in one place."""
         trials: dict[int, Trial | str] = {}
-        statuses, n_members = {}, {}
-        dimension = 0
+        statuses, expected = {}, {}
         for cell in cells:
             status, reason = cell_status(self.plan, self.records, cell)
             if status == "ok":
@@ -391,10 +390,9 @@ class _Collector:
             if status != "ok":
                 trials[cell.seed] = f"{status}: {reason}"
             statuses[cell.seed] = status
-            fit = self.records.get(cell.fit)
-            if fit is not None and fit.status == "ok":
-                n_members[cell.seed] = fit.values["n_members"]
-                dimension = fit.values["dimension"]
+            record = self.records.get(cell.key)
+            if status == "ok" and record is not None and "expected" in record.values:
+                expected[cell.seed] = record.values["expected"]
         first = cells[0]
         return Run(
             dataset=first.dataset,
@@ -408,8 +406,7 @@ class _Collector:
             ),
             trials=trials,
             statuses=statuses,
-            n_members=n_members,
-            dimension=dimension,
+            expected=expected,
         )
 
     def _trial(self, cell: Cell) -> Trial | None:

@@ -19,7 +19,8 @@ from benchmark.coins import (
     keep_secret,
     read_secret,
 )
-from benchmark.runs import RunError, load_run, open_run, plan_suite, reveal_coins, run_records
+from benchmark.planfile import plan_suite
+from benchmark.runs import RunError, load_run, open_run, reveal_coins, run_records
 from benchmark.store import Record, StoreLocked
 from benchmark.suite import Suite
 

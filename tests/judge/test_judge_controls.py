@@ -38,8 +38,6 @@ def run(trials, method="holdout", method_label=None, dataset="d", **more):
         "known_answer": False,
         "trials": dict(zip(seeds, trials, strict=True)),
         "statuses": dict.fromkeys(seeds, "ok"),
-        "n_members": dict.fromkeys(seeds, 100),
-        "dimension": 100,
     }
     return Run(**{**defaults, **more})
 
@@ -96,23 +94,30 @@ def test_a_positive_control_must_reach_its_figure(mu, passed):
 @pytest.mark.parametrize(("mu", "passed"), [(1.0, True), (0.0, False), (2.0, False)])
 def test_a_closed_form_must_lie_in_the_interval(mu, passed):
     rng = np.random.default_rng(6)
-    control = PositiveControl(
-        method="mean",
-        dataset="g",
-        expected=lambda d, n: stats.norm.cdf(np.sqrt(d / n) / np.sqrt(2)),
-    )
+    control = PositiveControl(method="mean", dataset="g", expected=lambda d, n: 0.0)
+    closed_form = float(stats.norm.cdf(1 / np.sqrt(2)))  # as many dimensions as members
     known = run(
         [trial(rng, mu=mu) for _ in range(3)],
         method="mean",
         dataset="g",
         known_answer=True,
         attack=attack(control),
+        expected={seed: [closed_form] for seed in range(3)},
     )
     (verdict,) = judge([known])
     assert verdict.passed is passed
     assert verdict.required.startswith("0.7602")
     reasons = void_reasons([verdict], ["g"])
     assert set(reasons) == (set() if passed else {("*", "*", "fake")})
+
+
+def test_a_closed_form_whose_answer_is_missing_voids():
+    control = PositiveControl(method="mean", dataset="g", expected=lambda d, n: 0.76)
+    more = {"dataset": "g", "known_answer": True, "attack": attack(control)}
+    known = run([trial(np.random.default_rng(6), mu=1.0)], method="mean", **more)
+    (verdict,) = judge([known])
+    assert not verdict.passed
+    assert "the closed form's answer is missing" in verdict.reason
 
 
 def test_a_control_that_did_not_run_voids():
