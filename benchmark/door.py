@@ -137,7 +137,7 @@ def load(folder: str | Path) -> Run:
     Raises
     ------
     LeakboardError
-        When there is none, or when plugins of its suite are not installed here.
+        When there is none.
     """
     return Run(load_run(Path(folder)))
 

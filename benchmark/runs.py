@@ -417,29 +417,23 @@ def _size(path: Path) -> int:
 
 
 def write_results(run: OpenRun, records: Mapping[str, Record]) -> Results:
-    """Compute all figures and write the tables: results, curves, exposed and pairs."""
+    """Compute all figures and write the tables: results, curves, exposed and pairs, unless the folder is read-only."""
     results = collect(run.plan, run.store, records, run.suite.confidence)
     tables = {"results": results.frame, "curves": results.curves}
     tables |= {"exposed": results.exposed, "pairs": results.pairs}
-    for name, frame in tables.items():
-        temporary = run.root / f".{name}.{os.getpid()}.parquet"
-        frame.to_parquet(temporary, index=False)
-        os.replace(temporary, run.root / f"{name}.parquet")
-    write_claims(run, results)
+    if run.suite.claims:
+        tables["claims"] = claims_frame(run_claims(run, results))
+    if os.access(run.root, os.W_OK):
+        for name, frame in tables.items():
+            temporary = run.root / f".{name}.{os.getpid()}.parquet"
+            frame.to_parquet(temporary, index=False)
+            os.replace(temporary, run.root / f"{name}.parquet")
     return results
 
 
 def run_claims(run: OpenRun, results: Results) -> list[Comparison]:
     """The suite's claims, judged by the run's figures."""
     return judge_claims(results.frame, run.suite.claims, run.suite.confidence)
-
-
-def write_claims(run: OpenRun, results: Results) -> None:
-    """Write ``claims.parquet``, where the suite makes claims."""
-    if run.suite.claims:
-        temporary = run.root / f".claims.{os.getpid()}.parquet"
-        claims_frame(run_claims(run, results)).to_parquet(temporary, index=False)
-        os.replace(temporary, run.root / "claims.parquet")
 
 
 def write_site(run: OpenRun, records: Mapping[str, Record], results: Results, out: Path) -> Path:
