@@ -1,6 +1,6 @@
 """Plugins that cheat, each found as an installed one is, and the honest rows that they are run beside."""
 
-import importlib.util
+import ast
 import json
 import re
 from pathlib import Path
@@ -58,11 +58,17 @@ def cheats(tmp_path_factory):
     """Folder with every module of cheats beside this file, installed; its plugins are listed in its ``POINTS``."""
     folder = tmp_path_factory.mktemp("hostile")
     for file in sorted(Path(__file__).parent.glob("cheat_*.py")):
-        found = importlib.util.spec_from_file_location(file.stem, file)
-        module = importlib.util.module_from_spec(found)
-        found.loader.exec_module(module)
-        install(folder, file.stem.replace("_", "-"), file.read_text(), **module.POINTS)
+        source = file.read_text()
+        install(folder, file.stem.replace("_", "-"), source, **_points(source))
     return str(folder)
+
+
+def _points(source):
+    """What a module's ``POINTS`` say, read without importing it: one of them patches what it can reach."""
+    for statement in ast.parse(source).body:
+        if isinstance(statement, ast.Assign) and ast.unparse(statement.targets[0]) == "POINTS":
+            return ast.literal_eval(statement.value)
+    raise ValueError("a cheat must list its plugins in POINTS")
 
 
 @pytest.fixture(scope="session")
