@@ -6,7 +6,7 @@ import json
 import math
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import pandas as pd
@@ -48,6 +48,7 @@ class Figure:
     n_nonmembers: float = math.nan
     status: str = "ok"
     reason: str = ""
+    direction: str = ""
 
     @property
     def known(self) -> bool:
@@ -112,6 +113,8 @@ class Row:
     attacks: dict[tuple[str, str], Cell] = field(default_factory=dict)
     utilities: dict[tuple[str, str, float], Cell] = field(default_factory=dict)
     worst: dict[str, dict[str, Figure]] = field(default_factory=dict)
+    differences: dict[str, dict[str, Figure]] = field(default_factory=dict)
+    """Of worst cases, by access level and the label of the other method: above 0 where this row leaks more."""
     facts: Cell = field(default_factory=Cell)
     violations: list[str] = field(default_factory=list)
     bar: tuple[str, str] | None = None
@@ -120,8 +123,24 @@ class Row:
 
     def worst_at(self, access: str) -> dict[str, Figure]:
         """Worst-case figures by metric, at the strongest level that is known and within ``access``."""
+        return self.worst.get(self._level(access), {})
+
+    def difference_at(self, access: str, other: Row) -> Figure | None:
+        """How much worse its worst case is than that of another row; None where they were not compared."""
+        level, theirs = self._level(access), other._level(access)
+        level = max(level, theirs, key=access_rank)
+        here, there = self.differences.get(level, {}), other.differences.get(level, {})
+        if other.label in here:
+            return here[other.label]
+        if self.label in there:
+            found = there[self.label]
+            return replace(found, value=-found.value, low=-found.high, high=-found.low)
+        return None
+
+    def _level(self, access: str) -> str:
+        """The strongest level with a worst case that is within ``access``."""
         within = [level for level in self.worst if access_rank(level) <= access_rank(access)]
-        return self.worst[max(within, key=access_rank)] if within else {}
+        return max(within, key=access_rank) if within else ""
 
     def fact(self, metric: str) -> Figure | None:
         """A figure of the row itself: a claim holds for all seeds (the weakest is shown)."""
@@ -268,6 +287,8 @@ def _file(row: Row, record: dict[str, Any]) -> None:
         row.violations.append(record["reason"])
     elif metric == "bar":
         row.bar = (record["status"], record["reason"])
+    elif record.get("versus"):
+        row.differences.setdefault(record["access"], {})[record["versus"]] = figure
     elif record["attack"] == WORST_CASE:
         row.worst.setdefault(record["access"], {})[metric] = figure
     elif record["attack"]:
@@ -306,6 +327,7 @@ def _figure(record: dict[str, Any]) -> Figure:
         n_nonmembers=record["n_nonmembers"],
         status=record["status"],
         reason=record["reason"],
+        direction=record.get("direction", ""),
     )
 
 

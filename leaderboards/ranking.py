@@ -1,8 +1,9 @@
 """Who comes before whom, and how sure that is.
 
-A rank is an interval. Row *i* is *better* than row *j* when their intervals do not overlap and *i*'s lies on the
-better side; with *b* rows better than *i* and *w* rows worse, among *n* ranked rows, *i* has a rank from ``1 + b`` to
-``n − w``. Rows whose intervals overlap tie: none of them is better than the other.
+A rank is an interval. With *b* rows surely better than row *i* and *w* surely worse, among *n* ranked rows, *i* has a
+rank from ``1 + b`` to ``n − w``; where none is surely better rows tie. Where the results compare two rows on the same
+candidates and coins, the row with the smaller worst case is *better* when that interval leaves out 0; where they do not
+(tables of other runs, and utility), when the two rows' own intervals do not overlap.
 
 Controls are references and are not ranked. A row with a missing cell is not ranked either, since a worst case over
 fewer attacks looks more private than it is. Attacks voided by their control, attacks that do not apply to a release,
@@ -16,7 +17,7 @@ from dataclasses import dataclass, field
 
 import pandas as pd
 
-from benchmark.statistics import Estimate, Rank, pareto_front, rank_intervals
+from benchmark.statistics import Estimate, Rank, pareto_front, rank_intervals, ranks
 from leaderboards.board import (
     ABSENT,
     Board,
@@ -29,6 +30,7 @@ from leaderboards.board import (
     read_board,
     variant,
 )
+from leaderboards.figures import number
 
 PRIVACY_METRIC = "auc"
 UTILITY_METRICS = ("balanced_accuracy", "macro_auroc", "accuracy")
@@ -46,9 +48,11 @@ VERDICTS = {
     "not made from the members alone, and its figures say nothing",
     "violation": "a claim of the method is refuted: by an attack, or by its own parameters",
     "leak": "the interval of the worst case lies above chance (AUC 0.5), or a lower bound on ε above 0 that holds "
-    "together with it: members can be told from non-members, all of them a little or a few of them surely",
+    "together with it: members can be told from non-members, all of them a little or a few of them surely, because "
+    "they are nearer to the release than chance, or because they are farther",
     "no leak found": "the worst case reaches chance, and so does ε: these attacks, at this sample size, showed "
-    "nothing, which is not a proof of privacy",
+    "nothing, which is not a proof of privacy; beside it stands the least AUC that would have been found with 80 % "
+    "power",
     "incomplete": "no leak shown, but cells are missing, so nothing can be said",
 }
 """What a row's verdict can be, in order of precedence, and what it means."""
@@ -166,7 +170,7 @@ def standings(group: Group, access: str) -> list[Standing]:
         standing.shown_by = leaks(group, standing)
         standing.verdict = verdict(group, standing)
         found.append(standing)
-    _give_ranks([s for s in found if s.ranked])
+    _give_ranks([s for s in found if s.ranked], access)
     return sorted(found, key=_order)
 
 
@@ -211,11 +215,10 @@ def leaks(group: Group, standing: Standing) -> list[str]:
     """The figures of the worst case that show a leak: ``AUC``, ``ε`` or both.
 
     Copies of one member in a hundred move no AUC, yet certify an ε. The bound on ε is the one that holds together with
-    the interval of AUC, so that to look at both costs no more errors than to look at one; tables written before there
-    was one have the other.
+    the interval of AUC, so that to look at both costs no more errors than to look at one.
     """
     auc = standing.worst.get(PRIVACY_METRIC)
-    epsilon = standing.worst.get("epsilon_lower_joint", standing.worst.get("epsilon_lower"))
+    epsilon = standing.worst.get("epsilon_lower")
     shown = {
         "AUC": auc is not None and auc.low > 0.5 and _worst_is_sound(group, auc),
         "ε": epsilon is not None and epsilon.value > 0 and _worst_is_sound(group, epsilon),
@@ -223,10 +226,28 @@ def leaks(group: Group, standing: Standing) -> list[str]:
     return [name for name, so in shown.items() if so]
 
 
-def _give_ranks(ranked: list[Standing]) -> None:
-    spans = rank_intervals(
-        [_estimate(s.worst[PRIVACY_METRIC]) for s in ranked], higher_is_better=False
-    )
+def _safer(one: Standing, other: Standing, access: str) -> bool:
+    """Whether the worst case of one row is surely the smaller."""
+    difference = one.row.difference_at(access, other.row)
+    if difference is not None:
+        return difference.high < 0
+    mine, theirs = (_estimate(s.worst[PRIVACY_METRIC]) for s in (one, other))
+    return bool(mine.high < theirs.low)
+
+
+def found_words(standing: Standing) -> str:
+    """Which way the members of a leak stand out, or the least leak that would have been found where none was."""
+    worst = standing.worst.get(PRIVACY_METRIC)
+    if standing.verdict == "leak" and worst is not None and worst.direction == "farther":
+        return "members are farther than chance" if worst.low > 0.5 else ""
+    least = standing.worst.get("detectable_auc")
+    if standing.verdict == "no leak found" and least is not None and least.known:
+        return f"an AUC of {number(least.value)} would have been found with 80 % power"
+    return ""
+
+
+def _give_ranks(ranked: list[Standing], access: str) -> None:
+    spans = ranks([[_safer(one, other, access) for other in ranked] for one in ranked])
     for standing, span in zip(ranked, spans, strict=True):
         standing.privacy_rank = _ends(span)
     useful = [s for s in ranked if s.utility is not None and s.utility.known]

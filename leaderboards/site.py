@@ -17,7 +17,7 @@ from markupsafe import Markup, escape
 
 from leaderboards import charts, figures, robustness, views
 from leaderboards.board import Board, access_rank, read_board
-from leaderboards.ranking import TPR_METRIC, VERDICTS, epsilon_ceiling, rank_board
+from leaderboards.ranking import TPR_METRIC, VERDICTS, epsilon_ceiling, found_words, rank_board
 
 MARKS = {
     "not judged": "—",
@@ -192,6 +192,7 @@ def _environment() -> Any:
         "mean_errors": robustness.mean_errors,
         "figure_at": views.figure_at,
         "epsilon_ceiling": epsilon_ceiling,
+        "found_words": found_words,
         "access_rank": access_rank,
         "isnan": lambda value: value is None or math.isnan(value),
         "marks": MARKS,

@@ -70,6 +70,15 @@ class Run:
         return [t for _, t in sorted(self.trials.items()) if isinstance(t, Trial)]
 
     @property
+    def scored(self) -> dict[int, Trial]:
+        """The trials with scores, by seed."""
+        return {
+            s: t
+            for s, t in sorted(self.trials.items())
+            if isinstance(t, Trial) and t.scores is not None
+        }
+
+    @property
     def applicable(self) -> bool:
         """Whether the attack applies here at all."""
         return any(s != "not applicable" for s in self.statuses.values())

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from benchmark import game as referee
-from benchmark.judge.figures import Trial, Units, mean_over_seeds, trial_figure
+from benchmark.judge.figures import Trial, Units, mean_over_seeds, trial_figure, trials_figure
 from benchmark.statistics import (
     Estimate,
     Vulnerability,
@@ -128,16 +128,16 @@ def subgroup_figures(
     Members of a subgroup are compared with its own non-members, so that a subgroup that merely scores differently is
     not taken to leak.
     """
-    figures = [
-        trial_figure(Trial(coins=t.coins[mask], scores=_scores(t)[mask]), metric, confidence)
+    parts = [
+        Trial(coins=t.coins[mask], scores=t.answered[mask])
         for t, mask in zip(trials, masks, strict=True)
     ]
-    return figures, mean_over_seeds(figures, confidence, (0.0, 1.0))
-
-
-def _scores(trial: Trial) -> np.ndarray:
-    assert trial.scores is not None
-    return trial.scores
+    figures = [trial_figure(t, metric, confidence) for t in parts]
+    if any(
+        not f.resolved for f in figures
+    ):  # a seed without members or without non-members of the subgroup
+        return figures, mean_over_seeds(figures, confidence, (0.0, 1.0))
+    return figures, trials_figure(parts, metric, confidence)
 
 
 # ---------------------------------------------------------------- records
@@ -164,7 +164,7 @@ def exposure(trials: Iterable[Trial]) -> tuple[np.ndarray, Vulnerability]:
     for t in trials:
         if t.units is None or (~t.coins).sum() < 2:
             continue
-        seed = vulnerability(_scores(t)[None], t.coins[None])
+        seed = vulnerability(t.answered[None], t.coins[None])
         keys.append(t.units.keys)
         shares.append(np.where(t.coins, seed.exposure, seed.baseline))
         coins.append(t.coins)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
 from typing import Any
 
@@ -31,17 +31,16 @@ from benchmark.statistics import (
     balanced_accuracy,
     delong_variance,
     expected_calibration_error,
-    guess_counts,
     macro_auroc,
     mean_balanced_error,
-    one_run_ceiling,
-    one_run_epsilon_from_scores,
-    one_run_fdp_epsilon,
-    one_run_fdp_epsilon_from_scores,
     over_seeds,
+    pooled_ceiling,
+    pooled_epsilon,
+    pooled_tpr_at_fpr,
     proportion,
+    right_of,
     roc_band,
-    tpr_at_fpr,
+    surest,
     unresolved,
 )
 from benchmark.store import Store
@@ -61,6 +60,8 @@ __all__ = [
     "load_utility",
     "mean_over_seeds",
     "mean_roc_band",
+    "overlap",
+    "pooled_figure",
     "prediction_figures",
     "trial_figure",
     "trial_figures",
@@ -146,6 +147,23 @@ class Trial:
         """AUC and its DeLong variance; NaN where they cannot be had."""
         return auc(self.scores, self.coins), delong_variance(self.scores, self.coins)
 
+    @property
+    def answered(self) -> np.ndarray:
+        """The scores of an attack that is known to have given some."""
+        assert self.scores is not None
+        return self.scores
+
+    @cached_property
+    def right(self) -> np.ndarray:
+        """Right guesses among the surest, ``(n_shares,) int64``; see :func:`benchmark.statistics.surest`."""
+        found: np.ndarray = right_of(surest(self.scores), self.coins)
+        return found
+
+    @cached_property
+    def turned(self) -> Trial:
+        """The same attack, read the other way round: members score lower."""
+        return replace(self, scores=-self.answered)
+
 
 def load_trial(store: Store, cell: Cell, release: str = "") -> Trial | None:
     """The trial of a finished attack cell; None where the release keeps no correspondence to link to.
@@ -229,15 +247,28 @@ def trial_figure(trial: Trial, metric: str, confidence: float) -> Estimate:
         return _area_figure(trial, confidence)
     if metric == "advantage":
         return advantage(scores, coins, confidence)
-    if metric == "epsilon_lower":
-        return one_run_epsilon_from_scores(scores, coins, confidence=confidence)
-    if metric == "epsilon_lower_gdp":
-        return one_run_fdp_epsilon_from_scores(
-            scores, coins, delta=GDP_DELTA, confidence=confidence
-        )
+    return pooled_figure([trial], metric, confidence)
+
+
+def pooled_figure(
+    trials: Sequence[Trial], metric: str, confidence: float, attacks: int = 1
+) -> Estimate:
+    """One of :data:`BOUNDS`, of their ceilings or ``tpr@<FPR>``, of all seeds' trials together.
+
+    Guesses of independent games add up, and so do members and non-members beyond each game's own threshold. Bounds hold
+    for the best of so many ``attacks`` and in either direction, a TPR for the direction that was asked for alone.
+    """
+    if metric.startswith("tpr@"):
+        games = [(t.scores, t.coins) for t in trials]
+        figure: Estimate = pooled_tpr_at_fpr(games, float(metric.removeprefix("tpr@")), confidence)
+        return figure
+    sizes = tuple(len(t.coins) for t in trials)
     if metric in BOUNDS.values():
-        return ceiling(metric, len(coins), confidence)
-    return tpr_at_fpr(scores, coins, float(metric.removeprefix("tpr@")), confidence)
+        return ceiling(metric, sizes, confidence, attacks)
+    delta = GDP_DELTA if metric == "epsilon_lower_gdp" else None
+    right = np.array([t.right for t in trials])
+    bound: Estimate = pooled_epsilon(right, sizes, confidence, attacks, delta)
+    return bound
 
 
 def _area_figure(trial: Trial, confidence: float) -> Estimate:
@@ -252,26 +283,15 @@ def _area_figure(trial: Trial, confidence: float) -> Estimate:
 
 
 @lru_cache(maxsize=1024)
-def ceiling(metric: str, n_units: int, confidence: float) -> Estimate:
-    """The largest value that a lower bound on ε can take with this many coins: every guess right.
+def ceiling(metric: str, sizes: tuple[int, ...], confidence: float, attacks: int = 1) -> Estimate:
+    """The largest value that a lower bound on ε can take in games of so many coins: every guess right.
 
-    Computed as the bound itself is, at the same confidence and with the same correction for the number of guess
-    counts, so that a bound beside it can be read as a share of what could have been shown.
+    Computed as the bound itself is, at the same confidence and with the same corrections, so that a bound beside it can
+    be read as a share of what could have been shown.
     """
-    gdp = metric == BOUNDS["epsilon_lower_gdp"]
-    delta = GDP_DELTA if gdp else 0.0
-    method = "all guesses right, one-run bound"
-    if gdp:
-        method = f"{method} assuming a Gaussian trade-off curve, delta={delta:g}"
-    counts = guess_counts(n_units, delta=delta, confidence=confidence)
-    if not counts:
-        return unresolved(method, f"not resolvable: {n_units} coins certify nothing")
-    each = 1 - (1 - confidence) / len(counts)
-    if gdp:
-        value = one_run_fdp_epsilon(counts[-1], counts[-1], n_units, delta, each)
-    else:
-        value = one_run_ceiling(counts[-1], n_units, delta, each)
-    return exact(value, f"{method}, {100 * confidence:.6g} % confidence")
+    delta = GDP_DELTA if metric == BOUNDS["epsilon_lower_gdp"] else None
+    top = pooled_ceiling(sizes, confidence, attacks, delta)
+    return replace(top, low=math.nan, high=math.nan)
 
 
 def trial_figures(trial: Trial, confidence: float) -> dict[str, Estimate]:
@@ -314,10 +334,12 @@ def mean_over_seeds(
     figures: Sequence[Estimate],
     confidence: float,
     bounds: tuple[float, float] = (-math.inf, math.inf),
+    shared: float = 0.5,
 ) -> Estimate:
     """Mean of one figure over seeds, with an interval where the seeds' figures have one.
 
-    ``bounds`` is the figure's range. Seeds that do not resolve the figure are left out and counted.
+    ``bounds`` is the figure's range, ``shared`` the part of the error within seeds that all of them have in common.
+    Seeds that do not resolve the figure are left out and counted.
     """
     known = [f for f in figures if f.resolved]
     if len(figures) == 1:
@@ -325,23 +347,32 @@ def mean_over_seeds(
     if known and all(np.isnan(f.low) for f in known):
         mean = float(np.mean([f.value for f in known]))
         return exact(mean, f"mean of {len(known)} seeds; {known[0].method}")
-    return over_seeds(figures, confidence=confidence, bounds=bounds).estimate
+    return over_seeds(figures, confidence, shared, bounds).estimate
 
 
-def trials_figure(trials: Sequence[Trial], metric: str, confidence: float) -> Estimate:
+def trials_figure(
+    trials: Sequence[Trial], metric: str, confidence: float, shared: float = 0.5
+) -> Estimate:
     """One figure of several seeds' trials.
 
-    Rates and areas are averaged. Every seed's ε bound holds for the same mechanism, so the best one counts, each taken
-    at the confidence that pays for choosing among them (Bonferroni); a ceiling is that of these bounds.
+    Areas and advantages are averaged, with the spread over seeds in the interval; ``shared`` as in
+    :func:`benchmark.statistics.over_seeds`. Bounds on ε and TPRs are those of all games together.
     """
-    if metric not in {*BOUNDS, *BOUNDS.values()} or len(trials) == 1:
+    if metric in ("auc", "advantage"):
         figures = [trial_figure(t, metric, confidence) for t in trials]
-        return mean_over_seeds(figures, confidence, (0.0, 1.0))
-    each = 1 - (1 - confidence) / len(trials)
-    figures = [trial_figure(t, metric, each) for t in trials]
-    best = max(figures, key=lambda f: f.value if f.resolved else -1.0)
-    method = f"best of {len(figures)} seeds, Bonferroni; {best.method}"
-    return Estimate(best.value, best.low, best.high, method, best.reason)
+        return mean_over_seeds(figures, confidence, (0.0, 1.0), shared)
+    return pooled_figure(trials, metric, confidence)
+
+
+def overlap(store: Store, games: Sequence[str], name: str) -> float:
+    """Share of a game's records in the set ``name`` that another game has in it too: the mean over pairs of games."""
+    drawn = [store.arrays(game, "public")[name] for game in dict.fromkeys(games)]
+    shares = [
+        len(np.intersect1d(a, b)) / max(min(len(a), len(b)), 1)
+        for i, a in enumerate(drawn)
+        for b in drawn[i + 1 :]
+    ]
+    return float(np.mean(shares)) if shares else 0.0
 
 
 def mean_roc_band(trials: Sequence[Trial], confidence: float, points: int = 60) -> RocBand:

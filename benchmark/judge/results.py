@@ -43,6 +43,7 @@ from benchmark.judge.figures import (
     load_utility,
     mean_over_seeds,
     mean_roc_band,
+    overlap,
     trial_figures,
     trials_figure,
 )
@@ -64,17 +65,23 @@ from benchmark.judge.provenance import (
     unmoved,
     unseen_copies,
 )
+from benchmark.judge.worst import (
+    Attacked,
+    compare,
+    direction_of,
+    judged,
+    resolved_limits,
+    worst_figures,
+)
 from benchmark.plan import Cell, Plan
 from benchmark.resolve import ResolvedPlugin
 from benchmark.statistics import (
+    FARTHER,
     Estimate,
-    WorstCase,
     estimate_draws,
     gate_p_threshold,
     pareto_frequency,
     roc,
-    worst_case,
-    worst_case_auc,
 )
 from benchmark.store import Record, Store
 
@@ -98,6 +105,8 @@ COLUMNS: Mapping[str, str] = {
     "seed": "Int64",
     "subgroup": "string",
     "metric": "string",
+    "direction": "string",
+    "versus": "string",
     "value": "float64",
     "ci_low": "float64",
     "ci_high": "float64",
@@ -111,7 +120,9 @@ COLUMNS: Mapping[str, str] = {
     "duration_s": "float64",
     "key": "string",
 }
-"""Columns of ``results.parquet`` and their pandas types. ``subgroup`` is empty for figures of all units."""
+"""Columns of ``results.parquet`` and their pandas types. ``subgroup`` is empty for figures of all units;
+``direction`` says which way an AUC points (``nearer``: members score higher; ``farther``: they score lower), empty
+where chance is not ruled out; ``versus`` names the other method of a difference."""
 
 CURVE_COLUMNS = (
     *("dataset", "features", "method", "method_params", "attack", "attack_params"),
@@ -133,11 +144,6 @@ _SHARES = (
 
 _ERRORS = ("balanced_error", "mean_balanced_error")
 """Shares of which no ratio to training on the real members is taken: it divides by a number near 0."""
-
-_WORST_METRICS = ("auc", "tpr@0.1", "tpr@0.01", "tpr@0.001", *BOUNDS)
-
-JOINT_BOUND = "epsilon_lower_joint"
-"""The worst case of the lower bound on ε that holds together with the lower limit of AUC: what a verdict rests on."""
 
 RANKING_METRICS = ("balanced_accuracy", "macro_auroc", "accuracy")
 """What utility is judged by: the first of these that the suite's first utility has."""
@@ -217,6 +223,7 @@ def collect(
     collector.attacks()
     collector.utilities()
     collector.fits()
+    collector.comparisons()
     collector.pareto()
     frame = pd.DataFrame(collector.rows, columns=list(COLUMNS)).astype(dict(COLUMNS))
     curves = _curves(collector.places, collector.runs, collector.strongest, confidence)
@@ -245,7 +252,7 @@ class _Collector:
     places: list[list[Cell]] = field(default_factory=list)
     runs: list[Run] = field(default_factory=list)
     verdicts: list[Verdict] = field(default_factory=list)
-    strongest: dict[tuple[str, str, str], set[str]] = field(default_factory=dict)
+    strongest: dict[tuple[str, str, str], dict[str, str]] = field(default_factory=dict)
     leaks: dict[tuple[str, str, str], list[tuple[Cell, str, Estimate]]] = field(
         default_factory=dict
     )
@@ -258,6 +265,8 @@ class _Collector:
     voided: list[str] = field(default_factory=list)
     barred: dict[tuple[str, str, str], Bar] = field(default_factory=dict)
     test_groups: dict[str, np.ndarray | None] = field(default_factory=dict)
+    overlaps: dict[tuple[tuple[str, ...], str], float] = field(default_factory=dict)
+    attacked: dict[tuple[str, str], dict[str, tuple[Cell, Attacked]]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.loader = UnitLoader(self.store)
@@ -287,6 +296,8 @@ class _Collector:
                 "seed": cell.seed,
                 "subgroup": "",
                 "metric": "",
+                "direction": "",
+                "versus": "",
                 "value": np.nan,
                 "ci_low": np.nan,
                 "ci_high": np.nan,
@@ -305,6 +316,7 @@ class _Collector:
 
     def figure_row(self, cell: Cell, metric: str, figure: Estimate, **more: Any) -> None:
         """Add a row for one estimate."""
+        figure = resolved_limits(figure)
         self.row(
             cell,
             **{
@@ -445,11 +457,30 @@ class _Collector:
         for metric, estimates in by_metric.items():
             if metric == "p_value":
                 self.summary_row(cells[0], metric, estimates, least_p_value(estimates), **status)
-            else:
-                summary = None
-                if metric in {*BOUNDS, *BOUNDS.values()}:
-                    summary = trials_figure(run.good, metric, self.confidence)
-                self.summary_row(cells[0], metric, estimates, summary, **status)
+                continue
+            summary, more = None, {}
+            if metric in ("auc", "advantage"):
+                shared = self._shared_candidates(cells)
+                summary = trials_figure(run.good, metric, self.confidence, shared)
+            elif metric in {*BOUNDS, *BOUNDS.values()} or metric.startswith("tpr@"):
+                summary = trials_figure(run.good, metric, self.confidence)
+            if metric == "auc":
+                more["direction"] = direction_of(run.scored, self.confidence)
+            self.summary_row(cells[0], metric, estimates, summary, **more, **status)
+
+    def _shared_candidates(self, cells: Sequence[Cell]) -> float:
+        """How much of the error within seeds these seeds have in common through their candidates.
+
+        At most half of their overlap: with new coins a record that scores high is as good for the AUC as a member as it
+        is bad as a non-member.
+        """
+        return 0.5 * self._overlap(cells, "candidates")
+
+    def _overlap(self, cells: Sequence[Cell], name: str) -> float:
+        games = tuple(c.game for c in cells if c.game in self.records)
+        if (games, name) not in self.overlaps:
+            self.overlaps[games, name] = overlap(self.store, games, name)
+        return self.overlaps[games, name]
 
     def _guarantee(self, cell: Cell) -> Mapping[str, Any] | None:
         record = self.records.get(cell.fit)
@@ -474,55 +505,77 @@ class _Collector:
                 )
         for attacked in by_method.values():
             scored = [(c, r) for c, r in attacked if r.good and r.good[0].scores is not None]
-            levels = sorted({Access[c[0].access.upper()] for c, _ in scored})
-            for level in levels:
-                allowed = [(c, r) for c, r in scored if Access[c[0].access.upper()] <= level]
-                self._worst_case_rows(str(level), allowed)
+            if scored:
+                self._worst_of_method(scored)
             self._violations(attacked)
             if scored and not _is_control(scored[0][0][0].method):
                 self._subgroup_rows(scored)
                 self._exposures(scored)
 
-    def _worst_case_rows(self, access: str, attacked: Sequence[tuple[Sequence[Cell], Run]]) -> None:
-        """The worst case over attacks of each metric, all seeds taken together.
+    def _worst_of_method(self, scored: Sequence[tuple[Sequence[Cell], Run]]) -> None:
+        """The worst cases of one method at each access level, all seeds taken together."""
+        cell, method = scored[0][0][0], scored[0][1].method
+        attacked = {run.attack.label: run.scored for _, run in scored}
+        self.attacked.setdefault((cell.dataset, cell.features), {})[method] = cell, attacked
+        leaks = judged(attacked, self.confidence)
+        for level in _levels(c for c, _ in scored):
+            within = [r.attack.label for c, r in scored if _access(c) <= level]
+            asked = self._asked(cell, level)
+            for worst in worst_figures(attacked, leaks, within, asked, self.confidence):
+                self._worst_row(cell, str(level), *worst)
+                if worst.metric == "auc" and worst.figure.resolved:
+                    place = (cell.dataset, cell.features)
+                    self.strongest.setdefault((*place, method), {})[worst.named] = worst.direction
+                    here = self.leaks.setdefault((*place, str(level)), [])
+                    here.append((cell, method, worst.figure))
 
-        With one seed the AUC's interval comes from the joint bootstrap over candidates, which keeps the correlation
-        between attacks on one release. With several seeds there is no such bootstrap: each seed has its own candidates
-        and release, an attack's interval is hierarchical (seeds, then candidates) and no resampling of candidates
-        carries the spread over seeds. Bonferroni over attacks then holds whatever their dependence, and lower bounds on
-        ε pay for attacks × seeds, because the best of the seeds is taken as well.
+    def _asked(self, cell: Cell, level: Access) -> int:
+        """How many attacks within an access level were to have scores on a method, whatever became of them."""
+        method = cell.method.label if cell.method else ""
+        place = (cell.dataset, cell.features, method)
+        return sum(
+            (run.dataset, run.features, run.method) == place
+            and _access(cells) <= level
+            and run.applicable
+            and (not run.good or run.good[0].scores is not None)
+            for cells, run in zip(self.places, self.runs, strict=True)
+        )
 
-        A leak is shown by AUC or by ε, so there is one more bound on ε, with half of the error: an interval of AUC lies
-        above chance in error with the other half.
-        """
-        cell = attacked[0][0][0]
-        trials = {run.attack.label: run.good for _, run in attacked}
-        for metric in _WORST_METRICS:
+    # -- methods compared
 
-            def interval_at(name: str, confidence: float, metric: str = metric) -> Estimate:
-                return trials_figure(trials[name], metric, confidence)
-
-            worst = _joint_worst_case(trials, self.confidence) if metric == "auc" else None
-            if worst is None:
-                worst = worst_case(list(trials), interval_at, self.confidence)
-            self._worst_row(cell, access, metric, worst.estimate, str(worst.name or ""))
-            if metric == "epsilon_lower":
-                half = (1 - self.confidence) / 2
-                joint = worst_case(list(trials), interval_at, 1 - half)
-                self._worst_row(cell, access, JOINT_BOUND, joint.estimate, str(joint.name or ""))
-            if metric == "auc" and worst.name is not None:
-                key = (cell.dataset, cell.features, cell.method.label if cell.method else "")
-                self.strongest.setdefault(key, set()).add(str(worst.name))
-                place = (cell.dataset, cell.features, access)
-                self.leaks.setdefault(place, []).append((cell, key[2], worst.estimate))
-            if metric in BOUNDS:
-                each = 1 - (1 - self.confidence) / len(trials)
-                tops = [trials_figure(t, BOUNDS[metric], each) for t in trials.values()]
-                top = max(tops, key=lambda f: f.value if f.resolved else -1.0)
-                self._worst_row(cell, access, BOUNDS[metric], top, "")
+    def comparisons(self) -> None:
+        """Rows of the differences of all pairs of methods that can be ranked, under each access level."""
+        gone = self._incomplete()
+        for place, methods in self.attacked.items():
+            ranked = {
+                label: attacked
+                for label, (cell, attacked) in methods.items()
+                if not _is_control(cell.method) and (*place, label) not in gone
+            }
+            here = [
+                (cells, run)
+                for cells, run in zip(self.places, self.runs, strict=True)
+                if (run.dataset, run.features) == place and run.method in ranked
+            ]
+            if len(ranked) < 2:
+                continue
+            shared = max(self._shared_candidates(cells) for cells, _ in here)
+            for level in _levels(c for c, r in here if r.attack.label in ranked[r.method]):
+                within = {r.attack.label for c, r in here if _access(c) <= level}
+                for pair in compare(ranked, within, self.confidence, shared):
+                    cell = methods[str(pair.left)][0]
+                    more = {"versus": str(pair.right)}
+                    self._worst_row(cell, str(level), "auc_difference", pair.difference, **more)
 
     def _worst_row(
-        self, cell: Cell, access: str, metric: str, figure: Estimate, named: str
+        self,
+        cell: Cell,
+        access: str,
+        metric: str,
+        figure: Estimate,
+        named: str = "",
+        direction: str = "",
+        versus: str = "",
     ) -> None:
         """Add a row of the worst case; its reason names the attack."""
         bar = self.barred.get(
@@ -541,6 +594,8 @@ class _Collector:
             key="",
             duration_s=np.nan,
             reason=named or figure.reason,
+            direction=direction,
+            versus=versus,
         )
 
     def _violations(self, attacked: Sequence[tuple[Sequence[Cell], Run]]) -> None:
@@ -646,7 +701,7 @@ class _Collector:
         cell = scored[0][0][0]
         assert cell.method is not None
         public, identities = self._about(cell.dataset)
-        named = self.strongest.get((cell.dataset, cell.features, cell.method.label), set())
+        named = self.strongest.get((cell.dataset, cell.features, cell.method.label), {})
         place = {
             "dataset": cell.dataset,
             "features": cell.features,
@@ -654,7 +709,8 @@ class _Collector:
             "method_params": cell.method.parameters_text,
         }
         for _, run in scored:
-            keys, result = exposure(run.good)
+            farther = direction_of(run.scored, self.confidence) == FARTHER
+            keys, result = exposure([t.turned if farther else t for t in run.good])
             where = {
                 **place,
                 "attack": run.attack.name,
@@ -733,12 +789,15 @@ class _Collector:
                     self.figure_row(cell, metric, figure, perturbation=name, severity=severity)
                     summary.setdefault((name, severity, metric), []).append(figure)
         for (name, severity, metric), estimates in summary.items():
-            self.summary_row(cells[0], metric, estimates, perturbation=name, severity=severity)
+            bounds = (0.0, 1.0) if is_share(metric) else (-np.inf, np.inf)
+            shared = self._overlap(cells, "test")
+            mean = mean_over_seeds(estimates, self.confidence, bounds, shared)
+            self.summary_row(
+                cells[0], metric, estimates, mean, perturbation=name, severity=severity
+            )
             method, utility = cells[0].method, cells[0].utility
             if not name and method is not None and utility is not None:
                 here = self.gains.setdefault((cells[0].dataset, cells[0].features), {})
-                bounds = (0.0, 1.0) if is_share(metric) else (-np.inf, np.inf)
-                mean = mean_over_seeds(estimates, self.confidence, bounds)
                 here.setdefault(method.label, {})[utility.label, metric] = mean
 
     def fits(self) -> None:
@@ -897,14 +956,13 @@ def _is_control(method: ResolvedPlugin | None) -> bool:
     return bool(method and method.control)
 
 
-def _joint_worst_case(trials: Mapping[str, Sequence[Trial]], confidence: float) -> WorstCase | None:
-    """The worst AUC by the joint bootstrap; None unless every attack judged the same coins of one seed."""
-    seen = [t for ts in trials.values() for t in ts]
-    coins = seen[0].coins
-    same = all(np.array_equal(t.coins, coins) for t in seen)
-    if len(seen) != len(trials) or not same or coins.all() or not coins.any():
-        return None
-    return worst_case_auc({name: ts[0].scores for name, ts in trials.items()}, coins, confidence)
+def _access(cells: Sequence[Cell]) -> Access:
+    return Access[cells[0].access.upper()]
+
+
+def _levels(places: Iterable[Sequence[Cell]]) -> list[Access]:
+    """The access levels of these attacks, weakest first."""
+    return sorted({_access(cells) for cells in places})
 
 
 def least_p_value(figures: Sequence[Estimate]) -> Estimate:
@@ -936,7 +994,7 @@ def _without_nan(figure: Estimate) -> Estimate:
 def _curves(
     places: Sequence[Sequence[Cell]],
     runs: Sequence[Run],
-    strongest: Mapping[tuple[str, str, str], set[str]],
+    strongest: Mapping[tuple[str, str, str], Mapping[str, str]],
     confidence: float,
 ) -> pd.DataFrame:
     """ROC points of every trial with scores, and the bands of the worst attacks."""
@@ -957,9 +1015,11 @@ def _curves(
                 limits = {"low": np.nan, "high": np.nan}
                 parts.append(pd.DataFrame({**part, "seed": seed, "fpr": fpr, "tpr": tpr, **limits}))
         key = (run.dataset, run.features, run.method)
-        if attack.label in strongest.get(key, ()):
-            # The attack was chosen by looking: its band pays for that.
-            band = mean_roc_band(run.good, 1 - (1 - confidence) / scored[key])
+        if attack.label in strongest.get(key, {}):
+            # The attack and its direction were chosen by looking: its band pays for that.
+            farther = strongest[key][attack.label] == FARTHER
+            trials = [t.turned if farther else t for t in run.good]
+            band = mean_roc_band(trials, 1 - (1 - confidence) / (2 * scored[key]))
             figures = {name: getattr(band, name) for name in ("fpr", "tpr", "low", "high")}
             parts.append(pd.DataFrame({**part, "seed": pd.NA, **figures}))
     if not parts:

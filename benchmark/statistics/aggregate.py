@@ -372,8 +372,31 @@ def rank_intervals(estimates, higher_is_better=True):
     """
     limits = np.array([(e.low, e.high) for e in estimates], dtype=np.float64).reshape(-1, 2)
     low, high = limits.T if higher_is_better else -limits[:, ::-1].T
-    known = np.array([e.resolved for e in estimates], dtype=bool)
-    beats = (low[:, None] > high[None, :]) & known[:, None] & known[None, :]
+    return ranks(low[:, None] > high[None, :], [e.resolved for e in estimates])
+
+
+def ranks(beats, known=None):
+    """Ranks from who surely beats whom.
+
+    Parameters
+    ----------
+    beats : array-like of bool, shape (n, n)
+        Whether the method of the row is better than that of the column.
+    known : array-like of bool, shape (n,), optional
+        Those with a figure; the others are not ranked. By default all.
+
+    Returns
+    -------
+    list of Rank
+
+    Examples
+    --------
+    >>> ranks([[False, True], [False, False]])
+    [Rank(rank=1, best=1, worst=1), Rank(rank=2, best=2, worst=2)]
+    """
+    beats = np.asarray(beats, dtype=bool).reshape(len(beats), len(beats))
+    known = np.ones(len(beats), bool) if known is None else np.asarray(known, dtype=bool)
+    beats = beats & known[:, None] & known[None, :]
     best, worst = 1 + beats.sum(axis=0), known.sum() - beats.sum(axis=1)
     return [
         Rank(int(b), int(b), int(w)) if k else Rank(None, None, None)

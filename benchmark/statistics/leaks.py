@@ -11,11 +11,11 @@ is exact for any ties, sizes of units and dependence between attacks. The lower 
 that test, so that interval and verdict cannot contradict each other: it lies above 1/2 just where the test rejects.
 """
 
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from math import inf, sqrt
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from scipy.optimize import brentq
@@ -53,7 +53,7 @@ class Game:
     """
 
     coins: np.ndarray
-    scores: Mapping[Hashable, np.ndarray]
+    scores: Mapping[Any, np.ndarray]
 
 
 class PooledAUC(NamedTuple):
@@ -158,7 +158,7 @@ def judge_leaks(
     confidence: float = 0.95,
     replicates: int = REPLICATES,
     seed: int = 0,
-) -> dict[Hashable, Leak]:
+) -> dict[Any, Leak]:
     """What each of several attacks on one method shows, over all games, in either direction.
 
     Parameters
@@ -187,7 +187,7 @@ def judge_leaks(
     """
     check_probability("confidence", confidence)
     checked = [_checked(game) for game in games]
-    attacks: dict[Hashable, list[int]] = {}
+    attacks: dict[Any, list[int]] = {}
     for number, game in enumerate(checked):
         for name in game.scores:
             attacks.setdefault(name, []).append(number)
@@ -382,15 +382,15 @@ class WorstLeak(NamedTuple):
         See :class:`Leak`; of the attack with the largest AUC.
     """
 
-    name: Hashable
+    name: Any
     direction: str
     auc: Estimate
-    epsilon_name: Hashable
+    epsilon_name: Any
     epsilon: Estimate
     detectable: float
 
 
-def worst_leak(leaks: Mapping[Hashable, Leak]) -> WorstLeak:
+def worst_leak(leaks: Mapping[Any, Leak]) -> WorstLeak:
     """The worst case over attacks: the largest value between the largest limits.
 
     Whatever attacks join, it grows: over part of the attacks that were judged together it is never above that over all

@@ -5,11 +5,12 @@ has one point per distinct score. Intervals are stated about the population that
 were drawn from, not about these candidates.
 """
 
+from functools import lru_cache
 from math import inf, nan, sqrt
 from typing import NamedTuple
 
 import numpy as np
-from scipy.special import expit, logit, ndtr, ndtri
+from scipy.special import betaincinv, expit, logit, ndtr, ndtri
 
 from benchmark.statistics.estimate import (
     Estimate,
@@ -390,16 +391,111 @@ def tpr_at_fpr(scores, coins, fpr, confidence=0.95, threshold="estimated"):
         method = "hybrid of Clopper-Pearson for TPR and for the threshold's FPR"
     if reason := _need_both(coins) or _too_fine(fpr, coins):
         return unresolved(method, reason)
+    if threshold == "estimated":
+        return pooled_tpr_at_fpr([(scores, coins)], fpr, confidence)
+    true, members = _true_at_empirical(scores, coins, fpr)
+    return Estimate(true / members, *clopper_pearson(true, members, confidence), method)
+
+
+def _true_at_empirical(scores, coins, fpr):
+    """Members called at the largest empirical FPR of at most ``fpr``, and all members."""
     n_members, n_nonmembers = _sizes(coins)
     false, true, _ = _called(scores, coins)
     at = np.flatnonzero(false <= fpr * n_nonmembers * (1 + 1e-12))[-1]
-    low, high = clopper_pearson(int(true[at]), n_members, confidence)
-    value = float(true[at] / n_members)
-    if threshold == "estimated":
-        below, above = _tpr_around(false, true / n_members, fpr, confidence)
-        low = max(0.0, value - float(np.hypot(value - low, value - below)))
-        high = min(1.0, value + float(np.hypot(high - value, above - value)))
-    return Estimate(value, low, high, method)
+    return int(true[at]), n_members
+
+
+def pooled_tpr_at_fpr(games, fpr, confidence=0.95):
+    """TPR at a FPR over several games, the thresholds set in each game for itself.
+
+    Scores of different games are not comparable, so each game has its own threshold, at the same number j of its
+    non-members; what is added up are members and non-members beyond them. The FPR beyond the j + 1 highest of n
+    non-members is Beta(j + 1, n - j) whatever the scores, so that the mean FPR of S games is, to the order 1/n, a
+    Beta variable of S (j + 1): the limit of the TPR is that at the largest j whose mean FPR is surely below ``fpr``
+    (above it, for the upper limit). Its distance adds up in squares with that of Clopper and Pearson's limit of the
+    TPR, members and non-members being independent. More games resolve a finer FPR, which no mean of their intervals
+    does.
+
+    Parameters
+    ----------
+    games : sequence of (scores, coins)
+        At least one.
+    fpr : float in (0, 1)
+    confidence : float in (0, 1), default=0.95
+
+    Returns
+    -------
+    Estimate
+        The value has each game at its largest empirical FPR of at most ``fpr``; unresolved when that is finer than
+        1/(number of non-members) of a game. Where even no non-member at all would not put the FPR surely below
+        ``fpr`` the lower limit is 0, and ``reason`` says how many it takes.
+
+    References
+    ----------
+    Zou and Donner (2008), Statistics in Medicine 27:1693, for the hybrid (MOVER) interval; Wilks (1941), Annals of
+    Mathematical Statistics 12:91, for the coverage of order statistics.
+    """
+    method = "hybrid of Clopper-Pearson for TPR and for the threshold's FPR"
+    if len(games) > 1:
+        method += f", {len(games)} games added up, thresholds in each"
+    for _, coins in games:
+        if reason := _need_both(coins) or _too_fine(fpr, coins):
+            return unresolved(method, reason)
+    true, members = np.sum([_true_at_empirical(*game, fpr) for game in games], axis=0)
+    others = sum(_sizes(coins)[1] for _, coins in games)
+    value = float(true / members)
+    low, high = clopper_pearson(int(true), int(members), confidence)
+    below, above = _rank_around(len(games), others, fpr, confidence)
+    reason = ""
+    if below < 0:
+        needed = _fewest_nonmembers(len(games), fpr, confidence)
+        reason = f"lower limit not resolvable below {needed} non-members, got {others}"
+        low = 0.0
+    else:
+        beyond = sum(_members_beyond(*game, below) for game in games) / members
+        low = max(0.0, value - float(np.hypot(value - low, value - beyond)))
+    beyond = 1.0
+    if above <= min(_sizes(coins)[1] for _, coins in games):
+        beyond = sum(_members_from(*game, above) for game in games) / members
+    high = min(1.0, value + float(np.hypot(high - value, max(beyond - value, 0.0))))
+    return Estimate(value, low, high, method, reason)
+
+
+def _members_beyond(scores, coins, rank):
+    """Members that score higher than the non-member of this rank, 0 for the highest."""
+    ranked = np.sort(scores[~coins])[::-1]
+    return int((scores[coins] > ranked[rank]).sum()) if rank < ranked.size else int(coins.sum())
+
+
+def _members_from(scores, coins, rank):
+    """Members that score at least what the non-member of this rank does, counted from 1."""
+    return int((scores[coins] >= np.sort(scores[~coins])[::-1][rank - 1]).sum())
+
+
+@lru_cache(maxsize=256)
+def _rank_around(games, nonmembers, fpr, confidence):
+    """The rank beyond which the mean FPR is surely at most ``fpr`` (-1 for none), and that from which at least so."""
+    tail = (1 - confidence) / 2
+    ranks = np.arange(nonmembers // games)
+    few = games * (ranks + 1.0)
+    surely = betaincinv(few, np.maximum(nonmembers - few + 1, 1e-9), 1 - tail) <= fpr
+    below = int(np.flatnonzero(surely)[-1]) if surely.any() else -1
+    least = betaincinv(few, np.maximum(nonmembers - few + 1, 1e-9), tail) >= fpr
+    return below, int(np.flatnonzero(least)[0]) + 1 if least.any() else nonmembers + 1
+
+
+@lru_cache(maxsize=256)
+def _fewest_nonmembers(games, fpr, confidence):
+    """Non-members of all games that it takes for a lower limit above 0."""
+    tail = (1 - confidence) / 2
+    few, many = games, games + int(50 * games / fpr)
+    while few < many:
+        middle = (few + many) // 2
+        if betaincinv(games, middle - games + 1, 1 - tail) <= fpr:
+            many = middle
+        else:
+            few = middle + 1
+    return few
 
 
 def _too_fine(fpr, coins):
@@ -409,13 +505,6 @@ def _too_fine(fpr, coins):
     if nonmembers >= needed:
         return ""
     return f"not resolvable: a FPR of {fpr:g} needs at least {needed} non-members, got {nonmembers}"
-
-
-def _tpr_around(false, tpr, fpr, confidence):
-    """TPR at the thresholds whose FPR is surely at most, and surely at least, ``fpr``."""
-    fpr_low, fpr_high = clopper_pearson(false, false[-1], confidence)
-    below, above = np.flatnonzero(fpr_high <= fpr), np.flatnonzero(fpr_low >= fpr)
-    return tpr[below[-1]] if below.size else 0.0, tpr[above[0]] if above.size else 1.0
 
 
 def advantage(scores, coins, confidence=0.95):

@@ -10,9 +10,9 @@ Over seeds the differences have an error within a seed and a spread between seed
 :func:`benchmark.statistics.over_seeds`. With one seed the comparison is about these releases.
 """
 
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from scipy.optimize import brentq
@@ -45,7 +45,7 @@ class SharedGame:
     """
 
     coins: np.ndarray
-    scores: Mapping[Hashable, Mapping[Hashable, np.ndarray]]
+    scores: Mapping[Any, Mapping[Any, np.ndarray]]
 
 
 class Pair(NamedTuple):
@@ -62,8 +62,8 @@ class Pair(NamedTuple):
     n_seeds : int
     """
 
-    left: Hashable
-    right: Hashable
+    left: Any
+    right: Any
     difference: Estimate
     p: float
     n_seeds: int
@@ -72,7 +72,7 @@ class Pair(NamedTuple):
 class _Areas(NamedTuple):
     """AUC - 1/2 of every method and attack in one game, ``(r,)``, and their covariances, ``(r, r)``."""
 
-    rows: dict[tuple[Hashable, Hashable], int]
+    rows: dict[tuple[Any, Any], int]
     values: np.ndarray
     covariance: np.ndarray
 
@@ -122,15 +122,16 @@ def compare_leaks(
 
 def _lend(pairs, n_methods: int):
     """Let the other pairs say how large seed effects are here, as far as :data:`MOST_LENT` goes."""
-    claims = [c for _, _, more, less, _ in pairs for c in (more, less) if c.n_seeds > 1]
+    claims = [c for _, _, more, less, _ in pairs for c in (*more, *less) if c.n_seeds > 1]
     expected = sum((c.n_seeds - 1) * c.within for c in claims)
     if expected <= 0:
         return pairs
     ratio = sum(c.scatter for c in claims) / expected
 
-    def lent(claim):
-        freedom = min(MOST_LENT, (n_methods - 2) * (claim.n_seeds - 1))
-        return claim._replace(lent=freedom, ratio=ratio)
+    def lent(claims):
+        seeds = claims[0].n_seeds
+        freedom = min(MOST_LENT, (n_methods - 2) * (seeds - 1))
+        return [c._replace(lent=freedom, ratio=ratio) for c in claims]
 
     return [(left, right, lent(more), lent(less), n) for left, right, more, less, n in pairs]
 
@@ -155,7 +156,7 @@ def _areas(game: SharedGame) -> _Areas:
 class _Claim(NamedTuple):
     """That one method's worst case exceeds another's: what it rests on.
 
-    ``difference``: mean over seeds for the pair of attacks that speaks least for it; ``within`` and ``scatter``: error
+    ``difference``: mean over seeds, of one attack on each; ``within`` and ``scatter``: error
     within a seed (mean variance) and sum of squares between seeds; ``choices``: ways in which the first was chosen.
     """
 
@@ -169,8 +170,8 @@ class _Claim(NamedTuple):
     ratio: float = 0.0
 
     @classmethod
-    def of(cls, areas: Sequence[_Areas], high: Hashable, low: Hashable, shared: float) -> "_Claim":
-        """Against every attack on ``low``, in both directions, the worst attack on ``high``."""
+    def of(cls, areas: Sequence[_Areas], high: Any, low: Any, shared: float) -> "list[_Claim]":
+        """The worst attack on ``high`` against those on ``low``, in either direction, that speak least for it."""
         mine = _attacks(areas, high)
         means = {a: np.mean([g.values[g.rows[high, a]] for g in areas]) for a in mine}
         attack = max(mine, key=lambda a: abs(means[a]))
@@ -184,11 +185,17 @@ class _Claim(NamedTuple):
                 scatter = float(((differences - mean) ** 2).sum())
                 figures = (float(mean), float(variances.mean()), scatter)
                 claims.append(cls(*figures, len(areas), shared, 2 * len(mine)))
-        claims.sort(key=lambda c: c.difference / np.sqrt(c.within + c.scatter + 1e-300))
-        return max(claims[:3], key=lambda c: _tail(c, 0.0))
+        by_ratio = sorted(claims, key=lambda c: c.difference / np.sqrt(c.spread + 1e-300))
+        by_limit = sorted(claims, key=lambda c: c.difference - 3 * np.sqrt(c.spread))
+        return list(dict.fromkeys([*by_ratio[:2], *by_limit[:2]]))
+
+    @property
+    def spread(self) -> float:
+        """A first guess at the variance of the mean difference."""
+        return (self.within + self.scatter) / self.n_seeds
 
 
-def _attacks(areas: Sequence[_Areas], method: Hashable) -> list[Hashable]:
+def _attacks(areas: Sequence[_Areas], method: Any) -> list[Any]:
     """The attacks on a method that took part in all of these games."""
     names = [a for m, a in areas[0].rows if m == method]
     return [a for a in names if all((method, a) in g.rows for g in areas)]
@@ -232,9 +239,9 @@ def _tail(claim: _Claim, shift: float, choices: int = 1) -> float:
     return float(weight @ np.minimum(1.0, choices * ndtr(-left)).mean(axis=1))
 
 
-def _p_value(claim: _Claim) -> float:
-    """One-sided, of "its worst case is not the larger one"."""
-    return _tail(claim, 0.0, claim.choices)
+def _p_value(claims: Sequence[_Claim]) -> float:
+    """One-sided, of "its worst case is not the larger one": it has to hold against every attack."""
+    return max(_tail(c, 0.0, c.choices) for c in claims)
 
 
 def _limit(claim: _Claim, level: float) -> float:
@@ -258,8 +265,9 @@ def _holm(pairs, confidence: float) -> list[Pair]:
     adjusted, level = holm(raw, 1 - confidence)
     found = []
     for (left, right, more, less, n), p, error in zip(pairs, adjusted, level, strict=True):
-        low, high = _limit(more, error / 2), -_limit(less, error / 2)
-        value = float(np.clip(more.difference, low, high))
+        low, high = (min(_limit(c, error / 2) for c in claims) for claims in (more, less))
+        high = -high
+        value = float(np.clip(min(c.difference for c in more), low, high))
         found.append(Pair(left, right, Estimate(value, low, high, _said(len(pairs), n)), p, n))
     return found
 

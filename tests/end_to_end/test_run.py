@@ -106,23 +106,25 @@ def test_the_worst_case_is_the_largest_and_wider(results):
         & (results["method"] == "noise")
         & (results["attack"] != "worst_case")
     ]
-    assert worst["value"] == pytest.approx(singles["value"].max())
+    turned = np.maximum(singles["value"], 1 - singles["value"])
+    assert worst["value"] == pytest.approx(turned.max(), abs=0.01)  # seeds weigh by their sizes
     assert worst["reason"] in set(singles["attack_label"])
-    named = singles[singles["attack_label"] == worst["reason"]].iloc[0]
-    assert worst["ci_low"] <= named["ci_low"]
-    assert worst["ci_high"] >= named["ci_high"]
+    assert 0.5 <= worst["ci_low"] <= worst["value"] <= worst["ci_high"]
+    assert worst["direction"] == "nearer"
 
 
-def test_the_bound_that_shares_its_error_with_auc_is_the_smaller(results):
+def test_the_bound_shares_its_error_with_auc(results):
     for method in ("identity", "holdout"):
-        where = {"method": method, "attack": "worst_case"}
-        alone = figure(results, "epsilon_lower", **where)
-        joint = figure(results, "epsilon_lower_joint", **where)
-        assert joint["value"] <= alone["value"]
-        # Two attacks and two seeds share an error of 5 %, and then half of it.
-        assert "98.75 % confidence" in alone["ci_method"]
-        assert "99.375 % confidence" in joint["ci_method"]
-        assert (joint["value"] > 0) == (method == "identity")
+        bound = figure(results, "epsilon_lower", method=method, attack="worst_case")
+        assert "97.5 % confidence" in bound["ci_method"]
+        assert (bound["value"] > 0) == (method == "identity")
+        judged, asked = (
+            figure(results, f"attacks_{what}", method=method, attack="worst_case")["value"]
+            for what in ("judged", "asked")
+        )
+        assert 1 <= judged <= asked
+        least = figure(results, "detectable_auc", method=method, attack="worst_case")
+        assert 0.5 < least["value"] < 1
 
 
 def test_subgroups_are_wider_than_all_and_add_up(results):

@@ -11,7 +11,7 @@ from benchmark.judge.exposure import (
     subgroup_figures,
     subgroup_masks,
 )
-from benchmark.judge.figures import Trial, Units, mean_over_seeds
+from benchmark.judge.figures import Trial, Units, mean_over_seeds, trials_figure
 from benchmark.statistics import auc_interval
 
 
@@ -110,6 +110,11 @@ def test_a_subgroup_that_leaks_alone_is_found_and_the_others_are_at_chance():
     ]
     assert each == expected
     assert summary == mean_over_seeds(expected, 0.99, (0.0, 1.0))
+    games = [
+        Trial(coins=t.coins[m], scores=t.scores[m]) for t, m in zip(trials, masks, strict=True)
+    ]
+    pooled = subgroup_figures(trials, masks, "tpr@0.1", 0.99)[1]
+    assert pooled == trials_figure(games, "tpr@0.1", 0.99)
 
 
 def test_a_subgroup_of_one_side_has_no_figure_and_says_why():

@@ -23,12 +23,13 @@ from benchmark.plan import Cell
 from benchmark.statistics import (
     Estimate,
     auc_interval,
-    guess_counts,
     one_run_ceiling,
-    one_run_epsilon_from_scores,
-    one_run_fdp_epsilon_from_scores,
+    one_run_fdp_epsilon,
+    pooled_epsilon,
+    pooled_tpr_at_fpr,
     roc_band,
 )
+from benchmark.statistics.epsilon import guesses_of
 
 
 def trial(seed, mu=1.0, m=400):
@@ -65,16 +66,34 @@ def test_figures_of_decisions_and_links_by_hand():
     assert "auc" not in linked
 
 
-def test_the_bound_over_seeds_is_the_best_and_pays_for_the_choice():
+def test_the_bound_over_seeds_adds_guesses_up_and_keeps_the_best_seed():
+    """By hand: half of the error for the games' guesses together, half for the games one by one."""
     trials = [trial(s, mu) for s, mu in ((0, 0.5), (1, 3.0), (2, 0.5))]
     combined = trials_figure(trials, "epsilon_lower", 0.95)
-    corrected = [
-        one_run_epsilon_from_scores(t.scores, t.coins, confidence=1 - 0.05 / 3).value
-        for t in trials
-    ]
-    assert combined.value == max(corrected)
+    sizes = [len(t.coins) for t in trials]
+    assert combined == pooled_epsilon(np.array([t.right for t in trials]), sizes)
     assert combined.value < trial_figure(trials[1], "epsilon_lower", 0.95).value
-    assert "best of 3 seeds, Bonferroni" in combined.method
+    alike = [trial(s, 1.5) for s in range(3)]
+    alone = max(trial_figure(t, "epsilon_lower", 0.95).value for t in alike)
+    assert trials_figure(alike, "epsilon_lower", 0.95).value > alone
+    assert "3 games added up or one by one" in combined.method
+
+
+def test_a_leak_the_other_way_has_the_same_bound():
+    one = trial(1, 3.0)
+    back = one.turned
+    assert np.array_equal(back.scores, -one.scores)
+    forth = trial_figure(one, "epsilon_lower", 0.95).value
+    assert trial_figure(back, "epsilon_lower", 0.95).value == pytest.approx(forth, abs=0.3) != 0
+
+
+def test_tpr_of_several_seeds_is_that_of_all_their_nonmembers():
+    trials = [trial(s, 2.0, m=500) for s in range(4)]
+    pooled = trials_figure(trials, "tpr@0.01", 0.95)
+    assert pooled == pooled_tpr_at_fpr([(t.scores, t.coins) for t in trials], 0.01)
+    assert pooled.low > 0
+    alone = trial_figure(trials[0], "tpr@0.01", 0.95)
+    assert alone.low == 0 and "not resolvable below 368 non-members" in alone.reason
 
 
 def test_means_over_seeds():
@@ -108,8 +127,13 @@ def test_the_area_computed_once_gives_the_same_interval():
 def test_the_bound_that_assumes_a_gaussian_says_so_and_stands_beside_the_other():
     one = trial(4, 1.0)
     figures = trial_figures(one, 0.95)
-    expected = one_run_fdp_epsilon_from_scores(one.scores, one.coins, GDP_DELTA)
-    assert figures["epsilon_lower_gdp"] == expected
+    # Six numbers of guesses, since four surest ones prove nothing; in two directions.
+    each = 1 - 0.05 / 2 / 6
+    bounds = [
+        one_run_fdp_epsilon(int(v), int(r), 400, GDP_DELTA, each)
+        for v, r in zip(one.right, guesses_of(400), strict=True)
+    ]
+    assert figures["epsilon_lower_gdp"].value == pytest.approx(max(bounds), rel=1e-3)
     assert "assuming a Gaussian trade-off curve" in figures["epsilon_lower_gdp"].method
     assert "delta=1e-05" in figures["epsilon_lower_gdp"].method
     for bound, top in (
@@ -130,11 +154,10 @@ def test_a_perfect_attack_reaches_the_ceiling_of_its_own_confidence():
         ):
             reached = trials_figure(trials, bound, 0.95).value
             assert trials_figure(trials, top, 0.95).value == pytest.approx(reached, rel=2e-4)
-    # By hand: of three seeds the best, so 1 - 0.05/3, and again divided by the number of guess counts.
-    each = 1 - (0.05 / 3) / len(guess_counts(400, confidence=1 - 0.05 / 3))
-    assert trials_figure([perfect] * 3, "epsilon_ceiling", 0.95).value == one_run_ceiling(
-        400, 400, confidence=each
-    )
+    # By hand: all games together have half of the error, for two directions and all numbers of guesses.
+    each = 1 - 0.05 / 2 / 2 / 7
+    top = trials_figure([perfect] * 3, "epsilon_ceiling", 0.95).value
+    assert top == pytest.approx(one_run_ceiling(1200, 1200, confidence=each))
 
 
 def test_the_band_over_seeds_is_the_mean_of_bands_that_pay_for_each_other():

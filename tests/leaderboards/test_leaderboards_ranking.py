@@ -441,7 +441,43 @@ def test_a_certified_epsilon_is_a_leak_though_no_auc_shows_it():
     assert shown == {("ε",), ("AUC",), ()}
     void = [{**r, "status": "void"} if r["attack"] == "near" else r for r in unseen]
     assert ranked([*void, epsilon(0.7)]).loc["a", "verdict"] == "incomplete"
-    # The bound that holds together with AUC decides, where there is one.
-    for joint, expected in ((0.0, "no leak found"), (0.1, "leak")):
-        both = [*unseen, epsilon(0.2), epsilon(joint, "epsilon_lower_joint")]
-        assert ranked(both).loc["a", "verdict"] == expected
+
+
+def difference(method, other, value, low, high, access="records"):
+    base = {"dataset": "d", "features": "pixels", "method": method, "method_params": "{}"}
+    figures = {"metric": "auc_difference", "value": value, "ci_low": low, "ci_high": high}
+    labels = {"method_label": method, "versus": other}
+    return row(**base, **labels, attack="worst_case", access=access, **figures)
+
+
+def test_paired_comparisons_decide_over_overlapping_intervals():
+    rows = [
+        {**r, "method_label": r["method"]}
+        for name, value in (("a", 0.60), ("b", 0.64), ("c", 0.70))
+        for r in release(name, (value, value - 0.08, value + 0.08))
+    ]
+    tied = ranked(rows)
+    assert list(tied["privacy_rank_to"]) == [3, 3, 3]
+    told = ranked(
+        [
+            *rows,
+            difference("a", "b", -0.04, -0.07, -0.01),
+            difference("c", "a", 0.1, 0.05, 0.15),
+            difference("b", "c", -0.06, -0.13, 0.01),
+        ]
+    )
+    spans = {m: (r.privacy_rank, r.privacy_rank_to) for m, r in told.iterrows()}
+    assert spans == {"a": (1, 1), "b": (2, 3), "c": (2, 3)}
+
+
+def test_the_verdict_says_which_way_and_what_would_have_been_found():
+    far = [{**r, "direction": "farther"} for r in release("a", (0.9, 0.85, 0.95))]
+    base = {"dataset": "d", "features": "pixels", "method": "b", "method_params": "{}"}
+    least = row(
+        **base, attack="worst_case", access="records", metric="detectable_auc", value=0.5432
+    )
+    rows = [*far, *release("b", (0.51, 0.5, 0.55)), least]
+    found = ranking.standings(board.read_board(frame(rows)).groups[0], "records")
+    words = {s.row.method: ranking.found_words(s) for s in found}
+    assert words["a"] == "members are farther than chance"
+    assert words["b"] == "an AUC of 0.543 would have been found with 80 % power"

@@ -16,6 +16,7 @@ from benchmark.statistics import (
     gaussian_pair_auc,
     gaussian_pair_tpr,
     newcombe_auc_limits,
+    pooled_tpr_at_fpr,
     roc,
     roc_band,
     tpr_at_fpr,
@@ -323,3 +324,27 @@ def test_missing_kind_is_a_reason_not_a_crash():
     for metric in (auc_interval, advantage, lambda s, c: tpr_at_fpr(s, c, 0.1)):
         estimate = metric(np.arange(5.0), np.zeros(5, bool))
         assert not estimate.resolved and "got 0 and 5" in estimate.reason
+
+
+@pytest.mark.parametrize("games, mu", [(3, 1.0), (4, 2.5)])
+def test_pooled_tpr_covers_theory_and_resolves_what_one_game_does_not(games, mu):
+    theory, missed, resolved = gaussian_pair_tpr(mu, 0.01), 0, 0
+    for seed in range(60):
+        played = [game(100 * seed + k, 700, mu) for k in range(games)]
+        figure = pooled_tpr_at_fpr(played, 0.01)
+        missed += not holds(figure, theory)
+        resolved += figure.low > 0
+    assert missed <= 8  # Pr[Bin(60, 0.05) > 8] = 0.5 %
+    assert resolved >= 50
+    assert "not resolvable below" in tpr_at_fpr(*played[0], 0.01).reason
+
+
+def test_one_false_positive_in_a_hundred_takes_that_many_nonmembers():
+    """In closed form for one game: (1 - 0.01)^n <= error / 2; 574 where eight attacks share the error."""
+    for confidence, needed in ((0.95, 368), (1 - 0.05 / 8, 574)):
+        for others, some in ((needed, False), (needed - 1, True)):
+            coins = np.arange(others + 50) < 50
+            figure = pooled_tpr_at_fpr([(coins + 0.0, coins)], 0.01, confidence)
+            assert bool(figure.reason) is some
+            assert (figure.low > 0) is not some
+    assert f"below {needed} non-members, got {needed - 1}" in figure.reason
