@@ -168,6 +168,15 @@ def test_only_seeds_that_have_both_figures_are_compared():
     assert nothing.verdict == "no figure" and nothing.reason == "no seed has both figures"
 
 
+def test_one_seed_decides_nothing():
+    """However clear its own interval is: another seed would have trained another generator."""
+    rows = [figure("cvae", 0, 0.9, 0.01), figure("k_same", 0, 0.5, 0.01)]
+    (found,) = judge_claim(table(*rows), claim())
+    assert found.difference.low > 0.3 and found.verdict == "undecided"
+    more = [figure("cvae", 1, 0.9, 0.01), figure("k_same", 1, 0.5, 0.01)]
+    assert judge_claim(table(*rows, *more), claim())[0].verdict == "reproduced"
+
+
 def test_one_seed_is_judged_by_its_own_interval_and_undecided_without():
     (found,) = judge_claim(
         table(figure("cvae", 0, 0.8, 0.03), figure("k_same", 0, 0.7, 0.04)), claim()
