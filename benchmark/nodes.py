@@ -334,12 +334,11 @@ def _is_granted(node: Node, what: str) -> bool:
 def _fit(node: Node, training: _Training, context: Context) -> Outcome:
     """Fit a method, on top of the release that it works from if there is one; what is kept of it."""
     method: Method = _plugin("methods", node.spec["method"])
-    _check_holdout(method)
     context = replace(context, holdout=training.holdout)
     if training.base is not None:
         context = replace(context, base=_restored(training.base, context))
     release = method.fit(training.members, context)
-    _check_release(release, training.members, training.n_classes)
+    _check_release(release, training.members, training.n_classes, node.spec)
     order = _release_order(release, context)
     records = release.records.take(order).replace(groups=None)
     arrays = {"release": records_arrays(records)}
@@ -409,20 +408,14 @@ def _of_game(game: str) -> Context:
     return Context(seed=_seed(game))
 
 
-def _check_holdout(method: Method) -> None:
-    if method.info.needs_holdout and not method.info.control:
-        raise LeakboardError(
-            f"{method.info.name} asks for the holdout records, which only controls may see. "
-            "Set `control=True` in its info or do without."
-        )
-
-
 def _release_order(release: Release, context: Context) -> np.ndarray:
     """The order of rows says nothing of the members' order: the referee shuffles them."""
     return context.rng("release order").permutation(len(release.records))
 
 
-def _check_release(release: object, members: Records, n_classes: int) -> None:
+def _check_release(
+    release: object, members: Records, n_classes: int, spec: Mapping[str, Any]
+) -> None:
     if not isinstance(release, Release):
         raise InvalidRecords(f"fit must return a Release. Got {type(release).__name__} instead.")
     records = release.records
@@ -430,6 +423,17 @@ def _check_release(release: object, members: Records, n_classes: int) -> None:
         raise InvalidRecords(
             f"a release must hold {members.kind} records of shape {members.data.shape[1:]}, as the members. "
             f"Got {records.kind} records of shape {records.data.shape[1:]}."
+        )
+    most = int(spec["release_size"] * len(members))
+    if len(records) > most:
+        raise InvalidRecords(
+            f"a release may hold {spec['release_size']:g} records for each of {len(members)} members, {most} at most. "
+            f"Got {len(records)}. Release fewer, or raise `limits: {{release_size: …}}` in the suite."
+        )
+    soft_labels = records.soft_labels
+    if soft_labels is not None and soft_labels.shape[1] != n_classes:
+        raise InvalidRecords(
+            f"soft_labels must have one column for each of {n_classes} classes. Got {soft_labels.shape[1]}."
         )
     if records.labels.max() >= n_classes:
         raise InvalidRecords(
@@ -646,7 +650,6 @@ def _shadow_holdout(node: Node, i: int, fresh: Records) -> Records:
 
 def _shadows(node: Node, trainings: Sequence[_Training], context: Context) -> Outcome:
     method: Method = _plugin("methods", node.spec["method"])
-    _check_holdout(method)
     contexts = [_shadow_context(context, i, t) for i, t in enumerate(trainings)]
     members = [t.members for t in trainings]
     releases = method.fit_many(members, contexts)
@@ -656,7 +659,7 @@ def _shadows(node: Node, trainings: Sequence[_Training], context: Context) -> Ou
         )
     records = []
     for release, own, its_context in zip(releases, trainings, contexts, strict=True):
-        _check_release(release, own.members, own.n_classes)
+        _check_release(release, own.members, own.n_classes, node.spec)
         records.append(release.records.take(_release_order(release, its_context)))
     return Outcome(
         values={"extractor": records[0].extractor},

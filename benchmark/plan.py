@@ -173,16 +173,23 @@ class _Builder:
         needs: Sequence[str],
         work: int = 1,
         grants: Sequence[str] = (),
+        limits: Mapping[str, float] | None = None,
     ) -> str:
-        """Add a node whose spec names plugins by role; limits are those of the first.
+        """Add a node whose spec names plugins by role; limits on time and memory are those of the first.
 
-        ``grants`` names what the plugin gets that few may see; it follows from the plugin's version.
+        ``grants`` names what the plugin gets that few may see; it follows from the plugin's version. ``limits`` are
+        other limits of the suite, which are no part of the key either.
         """
         granted = {"grants": list(grants)} if grants else {}
         return self.node(
             kind,
             label,
-            {**{role: p.spec() for role, p in plugins.items()}, **more, **granted},
+            {
+                **{role: p.spec() for role, p in plugins.items()},
+                **more,
+                **granted,
+                **(limits or {}),
+            },
             needs,
             next(iter(plugins.values())).plugin,
             {**{role: p.identity() for role, p in plugins.items()}, **more},
@@ -250,7 +257,7 @@ class _Builder:
                     self._add_attack(place, method, fit, attack)
             for utility in self.resolved.utilities:
                 self._add_utility(place, method, fit, utility)
-            if fit and not method.plugin.info.needs_holdout:
+            if fit and not (method.calibrates and method.plugin.info.needs_holdout):
                 self._add_provenance(place, method, fit)
 
     def _conditions(self, place: _Place, space: Kind) -> dict[str, tuple[str, int]]:
@@ -360,8 +367,10 @@ class _Builder:
             if _name_of(method) in self.bases:
                 spec["states"] = True
         info = method.plugin.info
-        grants = ("holdout",) if info.needs_holdout and info.control else ()
-        return self.plugin_node(kind, label, _with_base(method), spec, needs, work, grants)
+        grants = ("holdout",) if info.needs_holdout and method.calibrates else ()
+        limits = {"release_size": self.resolved.limits.release_size}
+        plugins = _with_base(method)
+        return self.plugin_node(kind, label, plugins, spec, needs, work, grants, limits)
 
     def _reference(self, place: _Place, method: ResolvedPlugin, fit: str, space: str) -> str:
         """Key of the node that holds a release fitted on auxiliary records, in this space."""

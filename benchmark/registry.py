@@ -57,6 +57,12 @@ class Entry:
         """The distribution that registered it, with its version."""
         return f"{self.point.dist.name} {self.point.dist.version}" if self.point.dist else "unknown"
 
+    @property
+    def built_in(self) -> bool:
+        """Whether it is the project's own: registered by its distribution, from one of its packages."""
+        own = self.point.dist is not None and self.point.dist.name == "leakboard"
+        return own and self.point.module.partition(".")[0] in ("benchmark", "methods", "attacks")
+
     @cached_property
     def _loaded(self) -> type[Plugin] | str:
         try:

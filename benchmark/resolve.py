@@ -69,7 +69,7 @@ class ResolvedPlugin:
 
     ``label`` names it with the parameters that the suite gives; ``space`` is the kind of records that the suite wants
     it to work on, if it says so. ``base`` is the method that a method works from, if it names one; ``publication`` says
-    how a method's release is perturbed before it is published, where it is.
+    how a method's release is perturbed before it is published, where it is; ``built_in``, that it is the project's own.
     """
 
     kind: str
@@ -83,6 +83,7 @@ class ResolvedPlugin:
     publication: Publication | None = None
     severities: tuple[int, ...] = ()
     unavailable: str = ""
+    built_in: bool = False
 
     @property
     def parameters_text(self) -> str:
@@ -92,10 +93,15 @@ class ResolvedPlugin:
         return canonical_json({**self.parameters, **space, **publish})
 
     @property
+    def calibrates(self) -> bool:
+        """Whether it is a control: a method of the project's own that says so. Others may say what they like."""
+        info = self.plugin.info if self.plugin is not None else None
+        return self.built_in and bool(getattr(info, "control", False))
+
+    @property
     def control(self) -> bool:
         """Whether it is a method that only calibrates the board. A perturbed control calibrates nothing any more."""
-        info = self.plugin.info if self.plugin is not None else None
-        return bool(getattr(info, "control", False)) and self.publication is None
+        return self.calibrates and self.publication is None
 
     @property
     def works_on(self) -> Kind:
@@ -319,6 +325,7 @@ def _resolve_one(
             f"{name!r} does not work on {space} records. Allowed: {', '.join(sorted(kinds))}."
         )
     fingerprint = plugin.fingerprint() if isinstance(plugin, Dataset | FeatureExtractor) else ""
+    built_in = registry.entry(kind, name.partition("/")[0]).built_in
     base = _resolve_base(registry, plugin, space, above) if isinstance(plugin, Method) else None
     return ResolvedPlugin(
         kind=kind,
@@ -329,7 +336,18 @@ def _resolve_one(
         fingerprint=fingerprint,
         space=space,
         base=base,
-        unavailable=base.unavailable if base else "",
+        unavailable=_why_refused(plugin, built_in) or (base.unavailable if base else ""),
+        built_in=built_in,
+    )
+
+
+def _why_refused(plugin: Any, built_in: bool) -> str:
+    """Why a plugin that could be made gets no node; empty where it does."""
+    if built_in or not getattr(plugin.info, "needs_holdout", False):
+        return ""
+    return (
+        f"{plugin.info.name} asks for the hold-out records, which only the project's own controls may see. "
+        "Do without `needs_holdout`."
     )
 
 

@@ -172,10 +172,15 @@ class Claim(_Model):
 
 
 class Limits(_Model):
-    """Limits of every node, in place of what the plugins ask for."""
+    """Limits of every node, in place of what the plugins ask for.
+
+    ``release_size``: released records for each member, at most. By default 20: what is measured compares all records
+    of a release with all real ones, and no method here releases more than one for each member.
+    """
 
     time_s: float | None = Field(default=None, gt=0)
     memory_mb: int | None = Field(default=None, ge=64)
+    release_size: float = Field(default=20.0, gt=0)
 
 
 def _seeds(value: Any) -> Any:

@@ -9,6 +9,10 @@ POINTS = {
         "public_copy": "PublicCopy",
         "finished": "Finished",
         "finished_part": "FinishedPart",
+        "giant": "Giant",
+        "wide_labels": "WideLabels",
+        "false_control": "FalseControl",
+        "peeping": "Peeping",
     }
 }
 
@@ -95,3 +99,68 @@ class FinishedPart(Finished):
         order = context.rng("order").permutation(len(made))[: round(0.8 * len(made))]
         order[0] = 0
         return _released(members, made[order], of[order])
+
+
+class Giant(Method):
+    """Releases more records than anybody can compare."""
+
+    info = MethodInfo(
+        name="giant", version="1", summary="Far too many records.", kinds=frozenset({"feature"})
+    )
+
+    def fit(self, members, context):
+        """Each member thirty times."""
+        return Release(records=members.take(np.repeat(np.arange(len(members)), 30)))
+
+
+class WideLabels(Method):
+    """Hides whole records in soft labels that are wider than there are classes."""
+
+    info = MethodInfo(
+        name="wide_labels",
+        version="1",
+        summary="Averages, with the members in the soft labels.",
+        kinds=frozenset({"feature"}),
+    )
+
+    def fit(self, members, context):
+        """One mean for all records, and each record as a distribution."""
+        soft = members.data - members.data.min() + np.float32(1e-3)
+        soft /= soft.sum(axis=1, keepdims=True)
+        data = np.repeat(members.data.mean(axis=0, keepdims=True), len(members), axis=0)
+        return Release(
+            records=Records(data, members.labels, None, members.extractor, soft.astype(np.float32))
+        )
+
+
+class FalseControl(Method):
+    """Calls itself a control to escape its rank."""
+
+    info = MethodInfo(
+        name="false_control",
+        version="1",
+        summary="The members, as if that were a control.",
+        kinds=frozenset({"feature"}),
+        control=True,
+    )
+
+    def fit(self, members, context):
+        """The members."""
+        return Release(records=members.replace(groups=None))
+
+
+class Peeping(Method):
+    """Asks for the hold-out records."""
+
+    info = MethodInfo(
+        name="peeping",
+        version="1",
+        summary="The hold-out, as if that were a control.",
+        kinds=frozenset({"feature"}),
+        control=True,
+        needs_holdout=True,
+    )
+
+    def fit(self, members, context):
+        """Whatever it was given."""
+        return Release(records=context.holdout)

@@ -2,17 +2,23 @@
 
 import pytest
 
+LABELS = ("k_same(k=4)", "noise(scale=0.3)")
+
 CHEATS = [
     "public_copy",
     {"name": "public_copy", "params": {"share": 0.2}},
     "finished",
     "finished_part",
+    "giant",
+    "wide_labels",
+    "false_control",
+    "peeping",
 ]
 
 
 @pytest.fixture(scope="module")
 def hostile_run(run_suite):
-    return run_suite({"methods": CHEATS})
+    return run_suite({"methods": CHEATS}, check=1)
 
 
 @pytest.fixture(scope="module")
@@ -36,6 +42,26 @@ def test_a_wrapped_release_is_not_judged(table, label):
     assert not row["ranked"] and not row["pareto"]
 
 
+@pytest.mark.parametrize(
+    ("label", "why"),
+    [
+        ("giant", "a release may hold 20 records for each of"),
+        ("wide_labels", "soft_labels must have one column for each of 10 classes. Got 64"),
+        ("peeping", "asks for the hold-out records, which only the project's own controls may see"),
+    ],
+)
+def test_what_no_release_may_hold_and_no_method_may_see_is_refused(table, label, why):
+    row = table.loc[label]
+    assert row["verdict"] == "incomplete" and not row["ranked"]
+    assert why in row["unranked"]
+
+
+def test_a_plugin_is_no_control_for_saying_so(table):
+    row = table.loc["false_control"]
+    assert row["verdict"] == "leak" and row["ranked"] and not row["control"]
+    assert table.loc["identity", "control"].all()
+
+
 def test_the_page_says_so(hostile_run):
     page = (hostile_run / "site" / "index.html").read_text()
     assert "not judged" in page and "near-copies of non-members" in page
@@ -44,7 +70,5 @@ def test_the_page_says_so(hostile_run):
 def test_honest_rows_are_untouched(hostile_run, honest_run, figures, table, ranks):
     assert figures(hostile_run) == figures(honest_run)
     alone = ranks(honest_run)
-    for label in ("k_same(k=4)", "noise(scale=0.3)"):
-        assert (
-            table.loc[label].drop("fit_duration_s").equals(alone.loc[label].drop("fit_duration_s"))
-        )
+    honest = list(LABELS)
+    assert table.loc[honest, "verdict"].equals(alone.loc[honest, "verdict"])
