@@ -84,13 +84,16 @@ class Plan:
         return reached
 
 
-def make_plan(resolved: Resolved, commitment: str = UNSET) -> Plan:
+def make_plan(
+    resolved: Resolved, commitment: str = UNSET, known: Mapping[str, str] | None = None
+) -> Plan:
     """The graph of nodes and the cells that they fill. Pure.
 
     ``commitment`` is that of the secret which the games' coins come from, and so part of the keys of the games and of
-    all that follows from them.
+    all that follows from them. ``known`` gives nodes the keys that they have elsewhere, by their label: what is
+    downstream of them is then what it is there, with the same keys and the same randomness.
     """
-    builder = _Builder(resolved, commitment)
+    builder = _Builder(resolved, commitment, known or {})
     for dataset in resolved.datasets:
         builder.add_dataset(dataset)
     return Plan(
@@ -127,9 +130,10 @@ class _Place:
 class _Builder:
     """Collects nodes (each once) and cells."""
 
-    def __init__(self, resolved: Resolved, commitment: str) -> None:
+    def __init__(self, resolved: Resolved, commitment: str, known: Mapping[str, str]) -> None:
         self.resolved = resolved
         self.commitment = commitment
+        self.known = known
         self.nodes: dict[str, Node] = {}
         self.cells: list[Cell] = []
         self.datasets: dict[str, str] = {}
@@ -150,6 +154,7 @@ class _Builder:
     ) -> str:
         """Add a node unless it is there; its key. The limit on its time counts ``work`` times."""
         key = digest([kind, spec if identity is None else identity, list(needs)])
+        key = self.known.get(f"{kind} {label}", key)
         if key not in self.nodes:
             limits, own = self.resolved.limits, plugin.info.resources if plugin else None
             self.nodes[key] = Node(

@@ -38,7 +38,7 @@ from benchmark.store import Record, Store
 from benchmark.suite import GameRules, Limits
 from benchmark.units import find_units
 
-__all__ = ["GIVEN", "Cohort", "Keys", "commit_given", "deal", "plan_audit"]
+__all__ = ["GIVEN", "Cohort", "Keys", "Known", "commit_given", "deal", "plan_audit"]
 
 GIVEN = "given"
 """Name of the dataset and of the releases of an audit."""
@@ -267,6 +267,18 @@ class Keys:
     releases: Mapping[str, str]
 
 
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Known:
+    """A game that a run has played, to be played again on its releases as files: its figures are then the run's bits.
+
+    ``cohort`` is who was what in it, ``seed`` the run's, ``keys`` those of the run's nodes that are given here.
+    """
+
+    cohort: Cohort
+    seed: int
+    keys: Keys
+
+
 def plan_audit(
     inputs: AuditInputs,
     registry: Registry,
@@ -275,6 +287,7 @@ def plan_audit(
     features: Sequence[str] = (),
     attacks: Sequence[tuple[str, Mapping[str, Any], Kind | None]],
     utilities: Sequence[tuple[str, Mapping[str, Any], Kind | None]] = (),
+    known: Known | None = None,
 ) -> tuple[Plan, Keys]:
     """The plan of an audit, and which of its nodes are given. Attacks that need more than records have no figure.
 
@@ -288,6 +301,8 @@ def plan_audit(
     features : sequence of str
         Extractors that images are looked at in.
     attacks, utilities : sequence of (name, parameters, space)
+    known : Known, optional
+        A run's game.
     """
     source = ResolvedPlugin(
         kind="datasets",
@@ -308,7 +323,7 @@ def plan_audit(
     releases = [_release(inputs, label) for label in inputs.releases]
     resolved = Resolved(
         suite=name,
-        seeds=(0,),
+        seeds=(known.seed if known else 0,),
         datasets=(dataset,),
         methods=(*controls, *releases),
         attacks=tuple(_plugin(registry, "attacks", *a) for a in (*attacks, ("blind", {}, None))),
@@ -318,16 +333,27 @@ def plan_audit(
     )
     commitment = inputs.seal.commitment if inputs.seal else digest([AUDIT_VERSION, "not sealed"])
     plan = make_plan(resolved, commitment)
-    fits = {c.method.label: c.key for c in plan.cells if c.kind == "fit" and c.method}
-    key = plan.datasets[name]
-    game = next(c.game for c in plan.cells)
-    keys = Keys(
-        dataset=key,
-        units=plan.units[name],
-        game=game,
-        releases={label: fits[label] for label in inputs.releases},
-    )
+    keys = _given_keys(plan, name, list(inputs.releases))
+    if known is not None:
+        theirs = (known.keys.dataset, known.keys.units, known.keys.game)
+        ours = (keys.dataset, keys.units, keys.game)
+        named = {plan.nodes[o].label: t for o, t in zip(ours, theirs, strict=True)}
+        named |= {
+            plan.nodes[keys.releases[label]].label: key
+            for label, key in known.keys.releases.items()
+        }
+        plan, keys = make_plan(resolved, commitment, named), known.keys
     return plan, keys
+
+
+def _given_keys(plan: Plan, name: str, labels: Sequence[str]) -> Keys:
+    fits = {c.method.label: c.key for c in plan.cells if c.kind == "fit" and c.method}
+    return Keys(
+        dataset=plan.datasets[name],
+        units=plan.units[name],
+        game=plan.cells[0].game,
+        releases={label: fits[label] for label in labels},
+    )
 
 
 def _extractors(

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from benchmark.audit.exchange import ColumnTest, exchangeability
-from benchmark.audit.given import Cohort, commit_given, deal, plan_audit
+from benchmark.audit.given import Cohort, Known, commit_given, deal, plan_audit
 from benchmark.audit.inputs import AuditInputs, Grade
 from benchmark.audit.result import (
     Answer,
@@ -116,6 +116,7 @@ def perform(
     options: Options,
     on_event: Callable[[Event], None] = lambda event: None,
     prepare: Callable[[], object] = lambda: None,
+    known: Known | None = None,
 ) -> Performed:
     """Audit releases.
 
@@ -129,12 +130,14 @@ def perform(
         Told of each node that starts, progresses and finishes.
     prepare : callable
         Called once everything was found to be usable, before the first thing is written.
+    known : Known, optional
+        A run's game, in place of one dealt here.
     """
     if inputs.grade is Grade.NO_CONTROLS:
         prepare()
         return _without_controls(inputs, options)
     registry = default_registry()
-    cohort = deal(inputs)
+    cohort = known.cohort if known else deal(inputs)
     attacks, not_tried = _attacks(inputs, options, registry)
     plan, keys = plan_audit(
         inputs,
@@ -143,6 +146,7 @@ def perform(
         features=options.features,
         attacks=attacks,
         utilities=[(name, {}, None) for name in _utilities(inputs, options)],
+        known=known,
     )
     prepare()
     store = Store(root)
