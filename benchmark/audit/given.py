@@ -381,6 +381,7 @@ def _plugin(
         parameters=plugin.parameters(),
         fingerprint=plugin.fingerprint() if kind == "features" else "",
         space=space,
+        built_in=registry.entry(kind, name.partition("/")[0]).built_in,
     )
 
 
