@@ -3,9 +3,18 @@
 import numpy as np
 import pytest
 from scipy.special import ndtr, ndtri
+from scipy.stats import multivariate_normal, norm
 
 from benchmark.statistics import auc
-from benchmark.statistics.pairs import SharedGame, _areas, compare_leaks, holm
+from benchmark.statistics.pairs import (
+    ASSUMED_SPREAD,
+    SharedGame,
+    _any_of,
+    _areas,
+    bivariate_normal,
+    compare_leaks,
+    holm,
+)
 
 
 def shared(seed, areas, m=400, common=0.5, spread=0.0):
@@ -40,17 +49,35 @@ def test_covariances_are_those_of_a_bootstrap():
     assert areas.values[0] + 0.5 == pytest.approx(auc(game.scores["a"][0], game.coins))
 
 
-def test_one_seed_one_attack_is_delongs_paired_test():
-    game = shared(2, {"a": [0.7], "b": [0.62]}, m=300)
+def test_one_seed_one_attack_is_delongs_paired_test_with_an_assumed_spread():
+    game = shared(2, {"a": [0.7], "b": [0.57]}, m=300)
     areas = _areas(game)
     (pair,) = compare_leaks([game])
     c = areas.covariance
-    z = (areas.values[0] - areas.values[1]) / np.sqrt(c[0, 0] + c[1, 1] - 2 * c[0, 1])
-    assert pair.p == pytest.approx(
-        4 * ndtr(-z), rel=1e-6
-    )  # two-sided, and two directions of an attack
+    error = np.sqrt(c[0, 0] + c[1, 1] - 2 * c[0, 1])
+    z = np.linspace(-10, 10, 200_001)
+    seen = np.sqrt(2) * ASSUMED_SPREAD * z - (areas.values[0] - areas.values[1])
+    either_way = np.minimum(1, 2 * ndtr(seen / error))  # the attack may point in two directions
+    expected = 2 * np.trapezoid(either_way * norm.pdf(z), z)
+    assert pair.p == pytest.approx(expected, rel=1e-6)
     assert told_apart(pair) == (pair.p <= 0.05)
-    assert "about these releases" in pair.difference.method
+    assert "a spread of 0.03 between seeds is assumed" in pair.difference.method
+
+
+@pytest.mark.parametrize("correlation", [-0.99, -0.4, 0.0, 0.7])
+@pytest.mark.parametrize(("h", "k"), [(0.0, 0.0), (1.2, -3.0), (-2.0, 0.0), (-1.0, -1.5), (8, 2)])
+def test_bivariate_normal_is_that_of_scipy(h, k, correlation):
+    law = multivariate_normal([0, 0], [[1, correlation], [correlation, 1]])
+    assert bivariate_normal(h, k, correlation) == pytest.approx(law.cdf([h, k]), abs=1e-8)
+
+
+@pytest.mark.parametrize("effect", [0.01, 0.5, 3.0])
+@pytest.mark.parametrize(("choices", "distance"), [(2, -1.0), (2, 3.0), (16, 4.0), (64, 9.0)])
+def test_choices_of_an_attack_share_the_effect_of_a_seed(choices, distance, effect):
+    z = np.linspace(-12, 12, 400_001)
+    each = np.minimum(1, choices * ndtr((effect * z - distance) / 0.7)) * norm.pdf(z)
+    found = _any_of(choices, distance, 0.7, np.array([effect]))
+    assert found[0] == pytest.approx(np.trapezoid(each, z), rel=1e-6, abs=1e-14)
 
 
 def test_a_difference_resolves_and_the_mirror_image_does_too():
