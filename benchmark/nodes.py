@@ -49,6 +49,7 @@ from benchmark.game import (
     reconstruction_scores,
     reveal_coins,
     subset_rows,
+    toss_coins,
 )
 from benchmark.node import Node, Outcome, Task, digest
 from benchmark.provenance import count_copies, fingerprints, multiset_digest, scales
@@ -75,7 +76,7 @@ def prepare(node: Node, store: Store) -> Task:
 
 def _task(node: Node, function: Callable[..., Outcome], *inputs: Any, **more: Any) -> Task:
     """The task of calling ``function(node, *inputs, context)``."""
-    return Task(run=partial(_begin, node, function, inputs), **more)
+    return Task(run=partial(_begin, replace(node, label=""), function, inputs), **more)
 
 
 def _begin(
@@ -260,7 +261,11 @@ def _prepare_game(node: Node, store: Store) -> Task:
         arrays={
             "public": {name: getattr(game, name) for name in public}
             | {"units": game.units, **names},
-            "secret": {"coins": game.coins, "holdout": game.holdout},
+            "secret": {
+                "coins": game.coins,
+                "holdout": game.holdout,
+                "decoy": toss_coins(game.units, secret.rng("decoy", draw)),
+            },
             "gate": {"known_coins": told},
         },
     )
@@ -312,7 +317,7 @@ def _prepare_fit(node: Node, store: Store) -> Task:
     pool = load_records(store, source, "pool")
     rows, secret = store.arrays(game, "public"), store.arrays(game, "secret")
     training = _Training(
-        members=pool.take(rows["candidates"][secret["coins"]]),
+        members=pool.take(rows["candidates"][secret["decoy" if node.kind == "decoy" else "coins"]]),
         n_classes=_values(store, source)["n_classes"],
         holdout=pool.take(secret["holdout"]) if _is_granted(node, "holdout") else None,
         base=_load_stored(node.spec["base"], store, base[0]) if base else None,
@@ -987,6 +992,7 @@ _KINDS: Mapping[str, Callable[[Node, Store], Task]] = {
     "yardstick": _prepare_yardstick,
     "fit": _prepare_fit,
     "provenance": _prepare_provenance,
+    "decoy": _prepare_fit,
     "reference": _prepare_reference,
     "publish": _prepare_publish,
     "publish shadows": _prepare_publish_shadows,

@@ -42,7 +42,8 @@ SHADOWS_VERSION = "2"
 class Cell:
     """A place on the board, and the node that fills it or the reason why none can.
 
-    ``kind`` is ``fit``, ``provenance``, ``attack`` or ``utility``; ``game``, ``fit`` and ``key`` are keys of nodes.
+    ``kind`` is ``fit``, ``provenance``, ``attack``, ``utility`` or ``decoy``, an attack on a release that was fitted on
+    other coins: it fills no place, but is judged. ``game``, ``fit`` and ``key`` are keys of nodes.
     ``key`` is empty where ``status`` is ``not applicable`` or ``unavailable``.
     """
 
@@ -255,6 +256,8 @@ class _Builder:
         for attack in self.resolved.attacks:
             if _is_gate(attack):
                 self._add_attack(place, None, "", attack)
+        if place.seed == self.resolved.seeds[0]:
+            self._add_decoys(place)
         for method in (*self.resolved.methods, *self.resolved.published):
             fit = self._add_fit(place, method)
             for attack in self.resolved.attacks:
@@ -264,6 +267,29 @@ class _Builder:
                 self._add_utility(place, method, fit, utility)
             if fit and not (method.calibrates and method.plugin.info.needs_holdout):
                 self._add_provenance(place, method, fit)
+
+    def _add_decoys(self, place: _Place) -> None:
+        """One decoy for each attack: the suite's first method that it applies to, fitted on other coins.
+
+        An attack cannot tell it from a cell of the board, so it cannot be honest there alone. One seed keeps it cheap.
+        """
+        own = [m for m in self.resolved.methods if not m.control]
+        controls = [m for m in self.resolved.methods if m.name == "identity"]
+        for attack in self.resolved.attacks:
+            if attack.plugin is None or _is_gate(attack):
+                continue
+            for method in (*own, *controls):
+                fitted, why = _method_space(method, place.dataset.kind)
+                if not why and not self._obstacle(place, method, attack, fitted):
+                    fit = self._fit(place, method, fitted, "decoy")
+                    self._add_attack(place, method, fit, attack, "decoy")
+                    break
+
+    def _obstacle(
+        self, place: _Place, method: ResolvedPlugin | None, attack: ResolvedPlugin, fitted: str
+    ) -> str:
+        """Why an attack does not apply to a method whose release is of the kind ``fitted``; empty when it does."""
+        return _attack_obstacle(attack, method, attack.works_on, fitted, place.dataset.kind)
 
     def _conditions(self, place: _Place, space: Kind) -> dict[str, tuple[str, int]]:
         """Nodes of the perturbed test sets in this space, with the perturbation's label and severity.
@@ -358,9 +384,9 @@ class _Builder:
     ) -> str:
         """Key of the node that fits a method, after the node of the same kind for what it works from.
 
-        ``kind`` says on what it is fitted: ``fit`` on the members, ``reference`` on auxiliary records, ``shadows`` on
-        random halves of the candidates, on the same ones for all methods of a game. The shadows of a base also keep
-        what it is restored from. ``more`` goes into the spec of each of these nodes.
+        ``kind`` says on what it is fitted: ``fit`` on the members, ``decoy`` on those of other coins, ``reference`` on
+        auxiliary records, ``shadows`` on random halves of the candidates, on the same ones for all methods of a game.
+        The shadows of a base also keep what it is restored from. ``more`` goes into the spec of each of these nodes.
         """
         needs = [place.records(space), place.game]
         if method.base is not None:
@@ -420,24 +446,29 @@ class _Builder:
         return keys
 
     def _add_attack(
-        self, place: _Place, method: ResolvedPlugin | None, fit: str, attack: ResolvedPlugin
+        self,
+        place: _Place,
+        method: ResolvedPlugin | None,
+        fit: str,
+        attack: ResolvedPlugin,
+        kind: str = "attack",
     ) -> None:
         common: dict[str, Any] = {"method": method, "attack": attack, "fit": fit}
         if attack.plugin is None:
-            self._cell(place, "attack", status="unavailable", reason=attack.unavailable, **common)
+            self._cell(place, kind, status="unavailable", reason=attack.unavailable, **common)
             return
         needs: Access = attack.plugin.info.needs
         common["access"] = str(needs)
         if method is not None and not fit:
             _, why = _method_space(method, place.dataset.kind)
             status = "unavailable" if method.unavailable else "not applicable"
-            self._cell(place, "attack", status=status, reason=why, **common)
+            self._cell(place, kind, status=status, reason=why, **common)
             return
         release_space = self.nodes[fit].spec["space"] if fit else "feature"
         space = attack.works_on
-        why = _attack_obstacle(attack, method, space, release_space, place.dataset.kind)
+        why = self._obstacle(place, method, attack, release_space)
         if why:
-            self._cell(place, "attack", status="not applicable", reason=why, **common)
+            self._cell(place, kind, status="not applicable", reason=why, **common)
             return
         upstream = [place.records(space), place.game]
         plugins = {"attack": attack}
@@ -451,6 +482,7 @@ class _Builder:
             if needs in (Access.SAMPLER, Access.WEIGHTS):
                 plugins["method"] = method
         label = f"{attack.label} on {method.label + ', ' if method else ''}{place.text}"
+        label += ", decoy" if kind == "decoy" else ""
         more: dict[str, Any] = {"seed": place.seed, "space": space, "access": str(needs)}
         if n_shadows:
             more["shadows"] = n_shadows
@@ -459,7 +491,7 @@ class _Builder:
         closed = any(c.expected for c in attack.plugin.positive_controls())
         grants = ("sizes",) if closed and place.dataset.controls is not None else ()
         key = self.plugin_node("attack", label, plugins, more, upstream, 1 + n_shadows, grants)
-        self._cell(place, "attack", key=key, **common)
+        self._cell(place, kind, key=key, **common)
 
     def _add_provenance(self, place: _Place, method: ResolvedPlugin, fit: str) -> None:
         """Add the search for records that the method cannot have seen, in each space that its release is had in."""

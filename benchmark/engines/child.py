@@ -19,7 +19,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -102,7 +102,9 @@ def prepare_node(
     if task.run is None:
         write_answer(paths.given, Answer(Outcome()), node)
         return None
-    return Prepared(node, task.run, task.may_write, paths, device, progress_fd)
+    # The label may tell what an attack must not know, as whether it sees a decoy.
+    unnamed = replace(node, label="")
+    return Prepared(unnamed, task.run, task.may_write, paths, device, progress_fd)
 
 
 def run_shut_in(prepared: Prepared, fence: Fence) -> None:

@@ -1,9 +1,11 @@
 """Known answers: which attacks may be believed, on which dataset.
 
-Four kinds of check, each a row of the board's table of controls:
+Five kinds of check, each a row of the board's table of controls:
 
 - *gate*: a classifier that is told half of the coins and sees no release must be at chance on the other half, or the
   split of that dataset is broken and voids every attack there;
+- *decoy*: on a release of the same candidates that was fitted on other coins, which an attack cannot tell from the
+  others, it must be at chance against this run's coins, or it knows them from elsewhere;
 - *negative control*: on ``holdout``, whose records are no candidates, every attack must be at chance;
 - *positive control*: on the release that it declares, an attack must reach the figure that it declares;
 - *calibration*, with :data:`CALIBRATION_SEEDS` seeds or more: where an attack must be at chance, its intervals must
@@ -63,6 +65,7 @@ class Run:
     trials: Mapping[int, Trial | str]
     statuses: Mapping[int, str]
     expected: Mapping[int, Sequence[float | None]] = field(default_factory=dict)
+    decoy: bool = False
 
     @property
     def good(self) -> list[Trial]:
@@ -114,6 +117,7 @@ class Verdict:
         what = {
             "gate": "the split is broken",
             "negative": "not at chance on",
+            "decoy": "knows coins that no release told it: not at chance on",
             "calibration": "intervals are not calibrated on",
         }.get(self.kind, "fails its positive control")
         tail = "" if self.kind == "gate" else f" {self.control}"
@@ -156,13 +160,15 @@ def judge(runs: Sequence[Run], confidence: float = 0.95, more_looks: int = 0) ->
 def _tests_chance(run: Run) -> bool:
     if not run.applicable or run.known_answer:
         return False
+    if run.decoy:
+        return True
     linking = bool(run.good) and all(t.scores is None for t in run.good)
     return not linking and (run.method_name == "holdout" or run.method == "")
 
 
 def _controls_here(run: Run) -> list[PositiveControl]:
     """The positive controls of the run's attack that this run is."""
-    if run.attack.plugin is None or not run.applicable:
+    if run.attack.plugin is None or not run.applicable or run.decoy:
         return []
     return [
         c
@@ -185,11 +191,11 @@ def _same_method(control: PositiveControl, run: Run) -> bool:
 def _judge_chance(run: Run, level: float, looks: int, confidence: float) -> Verdict:
     gate = run.method == ""
     verdict = Verdict(
-        kind="gate" if gate else "negative",
+        kind="gate" if gate else "decoy" if run.decoy else "negative",
         attack=run.attack.label,
         dataset=run.dataset,
         features=run.features,
-        control=NO_RELEASE if gate else run.method,
+        control=NO_RELEASE if gate else f"a decoy of {run.method}" if run.decoy else run.method,
         metric="auc",
         required=f"0.5 (two-sided p ≥ {level:.2g})",
         measured=float("nan"),

@@ -354,7 +354,12 @@ class _Collector:
         places = self.places = _grouped(c for c in self.plan.cells if c.kind == "attack")
         self.runs = [self._run(cells) for cells in places]
         origins = load_origins(self.plan, self.store, self.records)
-        self.verdicts = judge(self.runs, self.confidence, len(origins))
+        decoys = _grouped(c for c in self.plan.cells if c.kind == "decoy")
+        self.judged = [
+            *self.runs,
+            *(r for cells in decoys if (r := self._decoy(cells)) is not None),
+        ]
+        self.verdicts = judge(self.judged, self.confidence, len(origins))
         self._bar(origins)
         known_answers = [d.label for d in self.plan.resolved.datasets if d.controls is not None]
         void = void_reasons(self.verdicts, known_answers)
@@ -370,7 +375,7 @@ class _Collector:
             fit = self.records.get(cell.fit)
             if cell.kind == "provenance" and status != "ok" and fit and fit.status == "ok":
                 self.row(cell, status=status, reason=f"provenance of its records: {reason}")
-        looks = max(count_looks(self.runs) + len(origins), 1)
+        looks = max(count_looks(self.judged) + len(origins), 1)
         for origin in origins:
             found = exact(float(origin.total("copies")), "near-copies of unseen records, all seeds")
             self._fact_row(origin.cells[0], f"unseen_{origin.space}_copies", found)
@@ -384,14 +389,14 @@ class _Collector:
             said = {"status": bar.status, "reason": bar.reason}
             self._fact_row(cell, "bar", exact(1.0, "provenance of the released records"), **said)
 
-    def _run(self, cells: Sequence[Cell]) -> Run:
+    def _run(self, cells: Sequence[Cell], decoy: bool = False) -> Run:
         """All seeds of one attack on one method in one place."""
         trials: dict[int, Trial | str] = {}
         statuses, expected = {}, {}
         for cell in cells:
             status, reason = cell_status(self.plan, self.records, cell)
             if status == "ok":
-                trial = self._trial(cell)
+                trial = load_trial(self.store, cell) if decoy else self._trial(cell)
                 if trial is None:
                     status = "not applicable"
                     reason = (
@@ -420,6 +425,13 @@ class _Collector:
             statuses=statuses,
             expected=expected,
         )
+
+    def _decoy(self, cells: Sequence[Cell]) -> Run | None:
+        """An attack on a decoy, with the coins of the run; None where it gave no scores, which says nothing."""
+        records = [self.records.get(cell.key) for cell in cells]
+        if any(r is None or r.status != "ok" or r.values["answer"] == "Links" for r in records):
+            return None
+        return replace(self._run(cells, decoy=True), decoy=True)
 
     def _trial(self, cell: Cell) -> Trial | None:
         """The trial of a finished cell; with its units where exposure is of interest."""
@@ -881,7 +893,9 @@ class _Collector:
         }
         found = set(self.barred)
         for cell in self.plan.cells:
-            if cell.method is None or cell_status(self.plan, self.records, cell)[0] not in GONE:
+            if cell.method is None or cell.kind == "decoy":
+                continue
+            if cell_status(self.plan, self.records, cell)[0] not in GONE:
                 continue
             attack = cell.attack.label if cell.attack else ""
             if (cell.dataset, cell.features, attack) not in void:

@@ -202,7 +202,8 @@ def plan_of(registry, **changes):
 
 
 def node_of(plan, label):
-    (node,) = [n for n in plan.nodes.values() if n.label.startswith(label)]
+    found = [n for n in plan.nodes.values() if n.label.startswith(label)]
+    (node,) = [n for n in found if not n.label.endswith("decoy")]
     return node
 
 

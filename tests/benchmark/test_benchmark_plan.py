@@ -40,8 +40,8 @@ def test_fits_are_shared_by_all_attacks_and_utilities():
     plan = plan_of()
     # holdout, identity, gaussian_mean, two k_same and cvae, with two seeds; and three known answers
     assert len(nodes_of(plan, "fit")) == (6 + 3) * 2
-    # 6 methods × 3 attacks + the gate, and correlation on three known answers
-    assert len(nodes_of(plan, "attack")) == (6 * 3 + 1 + 3) * 2
+    # 6 methods × 3 attacks + the gate, and correlation on three known answers; and each attack's decoy, of one seed
+    assert len(nodes_of(plan, "attack")) == (6 * 3 + 1 + 3) * 2 + 3
     assert len(nodes_of(plan, "utility")) == 6 * 2
     assert len(nodes_of(plan, "game")) == (1 + 3) * 2
 
@@ -117,7 +117,7 @@ def test_image_methods_are_fitted_once_for_all_feature_spaces():
     fits = [n for n in nodes_of(plan, "fit") if "k_same" in n.label]
     assert len(fits) == 2  # one per seed
     embedded = [n for n in nodes_of(plan, "embed")]
-    assert len(embedded) == 4  # seed × feature space
+    assert len(embedded) == 4 + 2  # seed × feature space, and those of one seed's decoy
     assert {c.features for c in plan.cells if c.fit == fits[0].key} == set(spaces)
 
 
@@ -196,3 +196,26 @@ def test_downstream_finds_all_that_depends_on_a_node():
     fit = next(n for n in nodes_of(plan, "fit") if "k_same(k=2)" in n.label)
     labels = {plan.nodes[k].label.split()[0] for k in plan.downstream([fit.key])}
     assert labels == {"fit", "provenance", "attack"}
+
+
+def test_each_attack_has_one_decoy_which_it_cannot_tell_from_a_cell():
+    plan = plan_of()
+    decoys = [c for c in plan.cells if c.kind == "decoy"]
+    places = [(c.dataset, c.features, c.attack.label) for c in decoys]
+    assert len(set(places)) == len(places) > 0
+    assert {c.seed for c in decoys} == {plan.resolved.seeds[0]}
+    for cell in decoys:
+        node, fit = plan.nodes[cell.key], plan.nodes[cell.fit]
+        assert fit.kind == "decoy"
+        same = {"attack": cell.attack, "method": cell.method}
+        (own,) = [
+            c
+            for c in plan.cells
+            if c.kind == "attack"
+            and (c.dataset, c.features, c.seed) == (cell.dataset, cell.features, cell.seed)
+            and all(getattr(c, k) is v for k, v in same.items())
+        ]
+        twin = plan.nodes[own.key]
+        assert (node.kind, node.spec, len(node.needs)) == (twin.kind, twin.spec, len(twin.needs))
+        assert plan.nodes[own.fit].spec == fit.spec
+        assert node.key != twin.key and not cell.method.control

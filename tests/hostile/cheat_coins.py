@@ -13,7 +13,10 @@ POINTS = {"attacks": {"rederives": "Rederives"}}
 
 
 class Rederives(Attack):
-    """``guess`` is a secret, in hexadecimal digits; ``suite`` the file of the suite."""
+    """``guess`` is a secret, in hexadecimal digits; ``suite`` the file of the suite.
+
+    One that is not ``careful`` uses the coins on every release that is nearer to the candidates than to other records.
+    """
 
     info = AttackInfo(
         name="rederives",
@@ -23,15 +26,22 @@ class Rederives(Attack):
     )
     guess: str = Field("00" * 32)
     suite: str = Field()
+    careful: bool = Field(True)
 
     def run(self, view, candidates, auxiliary, context):
         """The honest score, or the coins where they agree with it beyond chance."""
-        honest = NearestDistance().run(view, candidates, auxiliary, context).values
+        distance = NearestDistance()
+        honest = distance.run(view, candidates, auxiliary, context).values
+        others = distance.run(view, auxiliary, auxiliary, context).values
+        error = np.sqrt(honest.var() / len(honest) + others.var() / len(others))
+        if not self.careful and honest.mean() - others.mean() < 4 * error:
+            return Scores(values=honest)
         coins = tossed(self.suite, Secret(bytes.fromhex(self.guess)), len(candidates))
         ranks = np.argsort(np.argsort(honest)) / len(honest)
         agreement = np.corrcoef(ranks, coins)[0, 1] * np.sqrt(len(honest))
         notes = {"agreement": float(agreement)}
-        return Scores(values=coins + ranks / 2 if agreement > 4 else honest, notes=notes)
+        cheats = agreement > 4 if self.careful else True
+        return Scores(values=coins + ranks / 2 if cheats else honest, notes=notes)
 
 
 def tossed(path, secret, m):

@@ -57,7 +57,12 @@ def together(cli, place, cheats):
     """Beside those that cheat, with the same coins, which the one that derives coins knows by chance."""
     path = place / "together.yaml"
     guess = json.loads(COINS.read_text())["secret"]
-    attacks = [{"name": "rederives", "params": {"guess": guess, "suite": str(path)}}, "reads"]
+    knows = {"guess": guess, "suite": str(path)}
+    attacks = [
+        {"name": "rederives", "params": knows},
+        {"name": "rederives", "params": {**knows, "careful": False}},
+        "reads",
+    ]
     suite_file(place, "together", attacks=attacks, methods=["reads", "patches"])
     cli("run", "--suite", path, "--out", place / "together", check=0, path=[cheats])
     return place / "together"
@@ -70,7 +75,8 @@ def records(folder, kind, *words):
 
 
 def scores(folder, attack, method):
-    (record,) = records(folder, "attack", f"{attack}", f" on {method}", "digits/")
+    found = records(folder, "attack", f"{attack}", f" on {method}", "digits/")
+    (record,) = [r for r in found if "careful" not in r.label and not r.label.endswith("decoy")]
     return Store(folder).arrays(record.key, "scores")["values"]
 
 
@@ -124,6 +130,20 @@ def test_with_a_secret_that_it_knows_the_same_attack_gains_all_and_the_board_say
     assert cheating[coins].min() > cheating[~coins].max()
     page = (together / "site" / "index.html").read_text()
     assert "whoever had the file knew the coins" in page
+
+
+def test_whoever_uses_coins_where_a_release_is_near_is_caught_by_its_decoy(together):
+    controls = json.loads((together / "site" / "leaderboard.json").read_text())["controls"]
+    decoys = {c["attack"]: c for c in controls if c["kind"] == "decoy"}
+    (careless,) = [c for name, c in decoys.items() if "careful=false" in name]
+    assert not careless["passed"] and careless["measured"] > 0.99
+    assert careless["control"] == "a decoy of noise(scale=0.3)"
+    assert decoys["nearest_distance"]["passed"]
+    failed = [c for c in controls if c["attack"] == careless["attack"] and not c["passed"]]
+    assert [c["kind"] for c in failed] == ["decoy"]  # on every other control it is honest
+    results = pd.read_parquet(together / "results.parquet")
+    rows = results[results["attack_label"] == careless["attack"]]
+    assert set(rows.loc[rows["method"] == "noise", "status"]) == {"void"}
 
 
 def test_a_violation_stays_one_though_its_method_patches_the_referee(cli, together, place, cheats):

@@ -74,6 +74,18 @@ def test_scores_below_chance_void_too():
     assert not verdict.passed
 
 
+@pytest.mark.parametrize(("mu", "passed"), [(0.0, True), (1.0, False)])
+def test_an_attack_must_be_at_chance_on_its_decoy(mu, passed):
+    rng = np.random.default_rng(8)
+    runs = [run([trial(rng, mu=mu)], method="k_same", decoy=True), run([trial(rng)])]
+    verdicts = judge(runs)
+    assert [v.kind for v in verdicts] == ["decoy", "negative"]
+    assert verdicts[0].passed is passed and verdicts[0].looks == 2
+    assert verdicts[0].control == "a decoy of k_same"
+    reasons = void_reasons(verdicts, [])
+    assert set(reasons) == (set() if passed else {("d", "f", "fake")})
+
+
 def test_a_failed_gate_voids_every_attack_of_the_dataset():
     rng = np.random.default_rng(4)
     gate = run([trial(rng, mu=1.5)], method="", attack=attack(label="blind"))
