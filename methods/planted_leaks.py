@@ -1,13 +1,17 @@
-"""Leaks put there on purpose: releases that hide nearly all members and give a few of them away.
+"""Leaks put there on purpose, which an audit must find and say by which attack.
 
-An audit must find them and say by which attack. The area under the ROC curve cannot: a copy of one
-member in a hundred moves it by half a hundredth. What shows it is the true-positive rate at few
-false positives, the rate of near duplicates and the lower bound on ε.
+Copies hide nearly all members and give a few of them away. The area under the ROC curve cannot show
+it: a copy of one member in a hundred moves it by half a hundredth. What shows it is the true-positive
+rate at few false positives, the rate of near duplicates and the lower bound on ε.
+
+A filter by distance gives members away by their absence: where no released record may be near a
+member, what none is near to is one.
 """
 
 from __future__ import annotations
 
 from abc import abstractmethod
+from math import ceil, sqrt
 from typing import ClassVar
 
 import numpy as np
@@ -23,7 +27,9 @@ from benchmark.contracts import (
 from benchmark.learning.neighbours import nearest
 from benchmark.learning.sampling import fresh_records
 
-__all__ = ["OutlierMemoriser", "PartialCopies"]
+__all__ = ["DistanceFiltered", "OutlierMemoriser", "PartialCopies"]
+
+DRAWN_AT_ONCE = 4096  # bounds memory
 
 
 class _PlantedCopies(Method):
@@ -63,9 +69,14 @@ def _noisy(
     """Copies of ``rows`` with Gaussian noise; pictures are rounded to grey levels and cut off at 0 and 255."""
     deviation = members.data.std(axis=0, dtype=np.float64)
     copies = members.data[rows] + noise * deviation * rng.standard_normal(members.data[rows].shape)
+    return _like(members, copies)
+
+
+def _like(members: Records, values: np.ndarray) -> np.ndarray:
+    """``values`` in the members' type and range."""
     if members.kind == "image":
-        copies = np.clip(np.rint(copies), 0, 255)
-    return copies.astype(members.data.dtype)
+        values = np.clip(np.rint(values), 0, 255)
+    return values.astype(members.data.dtype)
 
 
 class PartialCopies(_PlantedCopies):
@@ -126,3 +137,55 @@ class OutlierMemoriser(_PlantedCopies):
         flat, k = members.flat(), min(self.k, len(members) - 1)
         distances, _ = nearest(flat, flat, k, device=context.device, exclude_self=True)
         return np.argsort(-distances[:, -1], kind="stable")[:n]
+
+
+class DistanceFiltered(Method):
+    """Draws from a normal distribution of each class, without those that lie nearest to a member.
+
+    A filter by the distance to the closest record is common practice, so this is no control but a method among others.
+    It leaves a hole around each member and none around anybody else: members are *farther* from the release than
+    chance. The more is released, the sharper the holes are seen.
+    """
+
+    info: ClassVar[MethodInfo] = MethodInfo(
+        name="distance_filtered",
+        version="1",
+        summary="Normal draws of each class, filtered by their distance to the closest member: holes tell members.",
+    )
+
+    dropped: float = Field(
+        0.8, gt=0, lt=1, description="share of the draws that is dropped, those nearest to a member"
+    )
+    size: float = Field(15.0, gt=0, description="released records for each member")
+    shrinkage: float = Field(
+        0.5, ge=0, le=1, description="weight of the diagonal in each class's covariance"
+    )
+
+    def fit(self, members: Records, context: Context) -> Release:
+        """Release about ``size`` records for each member, in the members' shares of the classes."""
+        wanted = round(self.size * len(members))
+        drawn = ceil(wanted / (1 - self.dropped))
+        labels = context.rng("labels").permutation(np.resize(members.labels, drawn))
+        data = self._draw(members, labels, context.rng("records"))
+        draws = Records(data, labels, extractor=members.extractor)
+        near = nearest(draws.flat(), members.flat(), 1, device=context.device)[0][:, 0]
+        kept = np.sort(np.argsort(-near, kind="stable")[:wanted])
+        return Release(records=draws.take(kept), notes={"least_distance": float(near[kept].min())})
+
+    def _draw(self, members: Records, labels: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        """Normal draws of the given labels, ``(n, …)``; a class of one member has no spread.
+
+        Members' deviations, weighed by normal numbers, have the members' covariance without its being computed.
+        """
+        flat = members.data.reshape(len(members), -1).astype(np.float64)
+        drawn = np.empty((len(labels), *members.data.shape[1:]), members.data.dtype)
+        for label in np.unique(labels):
+            own, rows = flat[members.labels == label], np.flatnonzero(labels == label)
+            mean, std = own.mean(axis=0), own.std(axis=0)
+            centred = (own - mean) / sqrt(max(len(own) - 1, 1))
+            for chosen in np.array_split(rows, ceil(len(rows) / DRAWN_AT_ONCE)):
+                shared = rng.standard_normal((len(chosen), len(own))) @ centred
+                alone = rng.standard_normal((len(chosen), len(std))) * std
+                values = mean + sqrt(1 - self.shrinkage) * shared + sqrt(self.shrinkage) * alone
+                drawn[chosen] = _like(members, values.reshape(drawn[chosen].shape))
+        return drawn

@@ -8,8 +8,14 @@ from benchmark.registry import default_registry
 from benchmark.resolve import resolve
 from benchmark.suite import SuiteError, built_in_suites, load_suite
 
-PLANTED = {"random_averages", "outlier_memoriser", "partial_copies", "holdout_gan"}
-"""Controls of suites of their own: what certain attacks must find there, or must not, and no methods to compare."""
+PLANTED = {
+    "random_averages",
+    "outlier_memoriser",
+    "partial_copies",
+    "distance_filtered",
+    "holdout_gan",
+}
+"""Of suites of their own: what certain attacks must find there, or must not, and no methods to compare."""
 
 OFFLINE = {"fashion_mnist", "phantom", "digits"}
 

@@ -5,7 +5,7 @@ import pytest
 
 from benchmark.contracts import Context, LeakboardError, Records
 from benchmark.learning.neighbours import nearest
-from methods.planted_leaks import OutlierMemoriser, PartialCopies
+from methods.planted_leaks import DistanceFiltered, OutlierMemoriser, PartialCopies
 
 METHODS = (PartialCopies, OutlierMemoriser)
 
@@ -113,3 +113,43 @@ def test_a_small_holdout_is_used_up_and_none_is_an_error(method):
     assert len(fit(method(), features(200), features(50, seed=1))) == 52
     with pytest.raises(LeakboardError, match=r"Got none in context\.holdout"):
         method().fit(features(20), Context(seed=0))
+
+
+@pytest.mark.parametrize("make", [features, images])
+def test_no_released_record_is_nearer_to_a_member_than_those_that_were_dropped(make):
+    members = make(60)
+    all_of_them, kept = (
+        fit(DistanceFiltered(dropped=dropped, size=size), members, None)
+        for dropped, size in ((1e-9, 1199 / 60), (0.75, 5.0))
+    )  # 1,200 draws each, of which 1 and 900 are dropped
+    assert len(kept) == 300
+    near = nearest(all_of_them.flat(), members.flat())[0][:, 0]
+    threshold = np.sort(near)[-300]
+    assert nearest(kept.flat(), members.flat())[0].min() == pytest.approx(threshold, rel=1e-5)
+    assert kept.data.dtype == members.data.dtype and kept.groups is None
+
+
+def test_draws_have_the_moments_of_the_class():
+    """Of a normal distribution whose covariance is half that of the class and half its diagonal."""
+    rng = np.random.default_rng(3)
+    data = rng.standard_normal((400, 3)) @ [[1.0, 0.8, 0], [0, 0.6, 0], [0, 0, 2.0]] + [5, 0, -1]
+    labels = np.repeat([0, 1], 200)
+    data[labels == 1] -= 30
+    members = Records(data.astype(np.float32), labels, extractor="made-up")
+    release = fit(DistanceFiltered(dropped=1e-9, size=15.0), members, None)
+    for label in (0, 1):
+        own, drawn = (r.data[r.labels == label] for r in (members, release))
+        expected = (np.cov(own.T) + np.diag(own.var(axis=0))) / 2
+        np.testing.assert_allclose(drawn.mean(axis=0), own.mean(axis=0), atol=0.15)
+        np.testing.assert_allclose(np.cov(drawn.T), expected, atol=0.25)
+
+
+def test_holes_tell_members():
+    """Members are farther from what was filtered than others are; from the same draws unfiltered they are not."""
+    members, others = features(300, d=8), features(300, seed=1, d=8)
+    apart = []
+    for dropped in (1e-9, 0.8):
+        release = fit(DistanceFiltered(dropped=dropped), members, None)
+        mine, theirs = (nearest(r.flat(), release.flat())[0][:, 0] for r in (members, others))
+        apart.append(np.mean(mine[:, None] > theirs))
+    assert apart[0] < 0.53 and apart[1] > 0.65
