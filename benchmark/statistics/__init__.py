@@ -14,8 +14,6 @@ from benchmark.statistics.accountants import (
 from benchmark.statistics.aggregate import (
     Rank,
     SeedSummary,
-    WorstCase,
-    bootstrap_auc,
     estimate_draws,
     gate_p_threshold,
     over_seeds,
@@ -23,8 +21,6 @@ from benchmark.statistics.aggregate import (
     pareto_front,
     rank_intervals,
     ranks,
-    worst_case,
-    worst_case_auc,
 )
 from benchmark.statistics.epsilon import (
     GUESS_FRACTIONS,
@@ -122,7 +118,6 @@ __all__ = [
     "SeedSummary",
     "SharedGame",
     "Vulnerability",
-    "WorstCase",
     "WorstLeak",
     "acceptance_range",
     "accuracy",
@@ -132,7 +127,6 @@ __all__ = [
     "auc_limits",
     "auc_p_value",
     "balanced_accuracy",
-    "bootstrap_auc",
     "by_group",
     "clopper_pearson",
     "cluster_effect",
@@ -199,7 +193,5 @@ __all__ = [
     "violates",
     "vulnerability",
     "wilson",
-    "worst_case",
-    "worst_case_auc",
     "worst_leak",
 ]

@@ -1,4 +1,4 @@
-"""Figures over several seeds, several attacks and several methods."""
+"""Figures over several seeds, and several methods by their figures."""
 
 from dataclasses import dataclass
 from math import inf, nan
@@ -15,7 +15,6 @@ from benchmark.statistics.estimate import (
     check_probability,
     unresolved,
 )
-from benchmark.statistics.membership import auc, auc_limits, delong_variance
 
 # --- Over seeds ----------------------------------------------------------------------------------
 
@@ -139,199 +138,6 @@ def _seed_half_width(values, errors, confidence, shared):
     return float(brentq(excess, 0.0, 40 * deviations.max()))
 
 
-# --- Worst case over attacks ---------------------------------------------------------------------
-
-
-class WorstCase(NamedTuple):
-    """The strongest of several attacks.
-
-    Attributes
-    ----------
-    name : hashable
-        The attack with the largest value; None when none has a figure.
-    estimate : Estimate
-        Largest value, with an interval that pays for having taken the largest.
-    """
-
-    name: object
-    estimate: Estimate
-
-
-def worst_case(names, interval_at, confidence=0.95):
-    """Take the worst case over attacks, Bonferroni-corrected.
-
-    Every attack's interval is computed at confidence 1 - (1 - confidence)/K. All K hold together
-    with probability ``confidence``, and then the largest true value lies between the largest lower
-    and the largest upper limit. K counts every attack that was run, also those without a figure:
-    a useless attack never makes the result tighter.
-
-    Parameters
-    ----------
-    names : sequence
-        The K attacks, as they are known to ``interval_at``.
-    interval_at : callable
-        ``(name, confidence) -> Estimate``.
-    confidence : float in (0, 1), default=0.95
-
-    Returns
-    -------
-    WorstCase
-
-    Examples
-    --------
-    >>> from benchmark.statistics import proportion
-    >>> right = {"a": 60, "b": 80}
-    >>> worst = worst_case(right, lambda name, level: proportion(right[name], 100, level))
-    >>> worst.name, worst.estimate.value
-    ('b', 0.8)
-    """
-    check_probability("confidence", confidence)
-    names = list(names)
-    each = 1 - (1 - confidence) / max(len(names), 1)
-    estimates = {name: interval_at(name, each) for name in names}
-    return _largest(estimates, f"worst of {len(names)}, Bonferroni")
-
-
-def _largest(estimates, method):
-    """Return the largest value with the largest limits, among those with a figure."""
-    known = {name: e for name, e in estimates.items() if e.resolved}
-    missing = len(estimates) - len(known)
-    reason = f"{missing} of {len(estimates)} attacks without a figure" if missing else ""
-    if not known:
-        return WorstCase(None, unresolved(method, reason or "not resolvable: no attacks"))
-    name = max(known, key=lambda key: known[key].value)
-    low, high = max(e.low for e in known.values()), max(e.high for e in known.values())
-    value = known[name].value
-    if high == inf:  # of lower bounds the largest corrected one is the figure
-        value = low
-    return WorstCase(name, Estimate(value, low, high, f"{method}; {known[name].method}", reason))
-
-
-def bootstrap_auc(scores, coins, replicates=1000, seed=0):
-    """AUCs of several attacks on the same resampled candidates.
-
-    Members and non-members are resampled apart; all attacks see the same resample, so that the
-    replicates keep the correlation between attacks.
-
-    Parameters
-    ----------
-    scores : array-like of shape (n_attacks, m)
-    coins : array-like of bool, shape (m,)
-        At least one of each kind.
-    replicates : int, default=1000
-    seed : int, default=0
-
-    Returns
-    -------
-    ndarray of shape (replicates, n_attacks), float64
-
-    Raises
-    ------
-    ValueError
-        If shapes do not fit or a kind is missing.
-    """
-    scores, coins = np.asarray(scores, dtype=np.float64), np.asarray(coins, dtype=bool)
-    check_count("replicates", replicates, 1)
-    if scores.ndim != 2 or scores.shape[1:] != coins.shape:
-        raise ValueError(
-            f"scores must have shape (n_attacks, m) and coins (m,). "
-            f"Got {scores.shape} and {coins.shape}."
-        )
-    if not np.isfinite(scores).all():
-        raise ValueError("scores must be finite. Got NaN or infinite values.")
-    if not 0 < coins.sum() < coins.size:
-        raise ValueError("The bootstrap needs at least 1 member and 1 non-member.")
-    rng = np.random.default_rng(seed)
-    n_members, n_nonmembers = int(coins.sum()), int((~coins).sum())
-    result = np.empty((replicates, scores.shape[0]))
-    block = max(1, 250_000 // coins.size)  # small enough for the processor's cache
-    for start in range(0, replicates, block):
-        size = min(block, replicates - start)
-        members = _resample_counts(rng, n_members, size)
-        nonmembers = _resample_counts(rng, n_nonmembers, size)
-        for column, attack in enumerate(scores):
-            outscored = _outscored_weight(attack[coins], attack[~coins], nonmembers)
-            pairs = np.einsum("ij,ij->j", members, outscored, dtype=np.float64)
-            result[start : start + size, column] = pairs / (n_members * n_nonmembers)
-    return result
-
-
-def _resample_counts(rng, n, replicates):
-    """How often each of n records is drawn, (n, replicates), when n are drawn with repetition."""
-    draws = rng.integers(n, size=(n, replicates)) * replicates + np.arange(replicates)
-    counts = np.bincount(draws.ravel(), minlength=n * replicates).reshape(n, replicates)
-    return counts.astype(np.float32)  # exact: no sum exceeds 2^24
-
-
-def _outscored_weight(members, nonmembers, weights):
-    """Weight of the non-members below each member, (n_members, replicates), ties counting half."""
-    order = np.argsort(nonmembers)
-    ranked = nonmembers[order]
-    below = np.zeros((ranked.size + 1, weights.shape[1]), dtype=np.float32)
-    np.cumsum(weights[order], axis=0, out=below[1:])
-    lower = np.searchsorted(ranked, members, side="left")
-    upper = np.searchsorted(ranked, members, side="right")
-    if np.array_equal(lower, upper):
-        return below[lower]
-    return (below[lower] + below[upper]) / 2
-
-
-def worst_case_auc(scores, coins, confidence=0.95, replicates=1000, seed=0):
-    """Take the worst AUC over attacks, paying only for as many as they effectively are.
-
-    Attacks that look at the same release are correlated, and Bonferroni overpays. Here candidates
-    are resampled jointly across attacks; the quantile of the largest standardised deviation gives
-    the level at which all lower limits hold together (max-t). Each attack's limits are then those
-    of ``auc_interval`` at that level, which unlike a percentile of the bootstrapped maximum is not
-    biased by the maximum itself. The true worst case is attained by one fixed attack, so the upper
-    limit needs no correction. Never wider than Bonferroni, never tighter for a useless attack more.
-
-    Parameters
-    ----------
-    scores : array-like of shape (n_attacks, m) or mapping name -> (m,)
-    coins : array-like of bool, shape (m,)
-    confidence : float in (0, 1), default=0.95
-    replicates : int, default=1000
-    seed : int, default=0
-
-    Returns
-    -------
-    WorstCase
-        Named by the mapping's key, or by the row.
-
-    References
-    ----------
-    Romano and Wolf (2005), JASA 100:94, for the joint bootstrap of the largest statistic.
-    """
-    check_probability("confidence", confidence)
-    names = list(scores) if hasattr(scores, "keys") else list(range(len(scores)))
-    scores = np.stack([scores[name] for name in names])
-    coins = np.asarray(coins, dtype=bool)
-    draws = bootstrap_auc(scores, coins, replicates, seed)
-    values = np.array([auc(row, coins) for row in scores])
-    variances = np.array([delong_variance(row, coins) for row in scores])
-    level = _max_t_confidence(draws, values, variances, confidence)
-    sizes = int(coins.sum()), int((~coins).sum())
-    estimates = {}
-    for name, value, variance in zip(names, values, variances, strict=True):
-        inner = auc_limits(value, variance, *sizes, level)
-        outer = auc_limits(value, variance, *sizes, confidence)
-        estimates[name] = Estimate(inner.value, inner.low, outer.high, inner.method)
-    return _largest(estimates, f"worst of {len(names)}, joint bootstrap of {replicates}")
-
-
-def _max_t_confidence(draws, values, variances, confidence):
-    """Two-sided confidence of each interval at which all lower limits hold at (1-confidence)/2."""
-    tail = (1 - confidence) / 2
-    bonferroni = 1 - 2 * tail / values.size
-    usable = np.nan_to_num(variances) > 0
-    if not usable.all():  # separated perfectly: the bootstrap does not move
-        return bonferroni
-    deviations = ((draws - values) / np.sqrt(variances)).max(axis=1)
-    quantile = np.quantile(deviations, 1 - tail, method="higher")
-    return float(np.clip(2 * ndtr(quantile) - 1, confidence, bonferroni))
-
-
 # --- Ranks and fronts ----------------------------------------------------------------------------
 
 
@@ -436,7 +242,7 @@ def pareto_frequency(utility_draws, leakage_draws):
     Parameters
     ----------
     utility_draws, leakage_draws : array-like of shape (replicates, n)
-        Joint replicates, such as from ``bootstrap_auc`` or ``estimate_draws``.
+        Joint replicates, such as from ``estimate_draws``.
 
     Returns
     -------

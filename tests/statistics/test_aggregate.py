@@ -10,23 +10,17 @@ from scipy.stats import t as student
 from benchmark.statistics import (
     Estimate,
     Rank,
-    auc,
     auc_interval,
     auc_p_value,
-    bootstrap_auc,
-    delong_variance,
     estimate_draws,
     gate_p_threshold,
     gaussian_pair_auc,
     lower_bound,
-    one_run_epsilon_from_scores,
     over_seeds,
     pareto_frequency,
     pareto_front,
     rank_intervals,
     unresolved,
-    worst_case,
-    worst_case_auc,
 )
 
 Z = norm.ppf(0.975)
@@ -34,15 +28,6 @@ Z = norm.ppf(0.975)
 
 def around(value, error=1.0):
     return Estimate(value, value - Z * error, value + Z * error, "known error")
-
-
-def attacks(seed, m=600, mus=(0.0, 0.3, 0.6), noise=0.5):
-    """Scores of several correlated attacks: one common signal and own noise."""
-    rng = np.random.default_rng(seed)
-    coins = rng.random(m) < 0.5
-    common = rng.normal(size=m) * np.sqrt(1 - noise)
-    own = rng.normal(size=(len(mus), m)) * np.sqrt(noise)
-    return common + own + np.array(mus)[:, None] * coins, coins
 
 
 # --- Over seeds
@@ -120,126 +105,6 @@ def test_over_seeds_counts_seeds_without_a_figure():
 def test_over_seeds_of_lower_bounds_keeps_the_smallest():
     estimate = over_seeds([lower_bound(v, "one-run") for v in (1.0, 2.0, 3.0)]).estimate
     assert (estimate.value, estimate.low, estimate.high) == (2.0, 1.0, inf)
-
-
-# --- Worst case
-
-
-def test_worst_case_asks_for_the_corrected_confidence():
-    asked = []
-
-    def interval_at(name, confidence):
-        asked.append(confidence)
-        return {"a": Estimate(0.6, 0.5, 0.9, "m"), "b": Estimate(0.7, 0.4, 0.8, "m")}[name]
-
-    worst = worst_case(["a", "b"], interval_at, 0.95)
-    assert asked == pytest.approx([0.975, 0.975])
-    assert worst.name == "b"
-    assert (worst.estimate.value, worst.estimate.low, worst.estimate.high) == (0.7, 0.5, 0.9)
-
-
-def test_worst_case_of_lower_bounds_and_of_nothing():
-    bounds = {"a": lower_bound(1.0, "m"), "b": lower_bound(2.0, "m"), "c": unresolved("m", "few")}
-    worst = worst_case(bounds, lambda name, _: bounds[name])
-    assert (worst.name, worst.estimate.value, worst.estimate.high) == ("b", 2.0, inf)
-    assert worst.estimate.reason == "1 of 3 attacks without a figure"
-    assert worst_case([], None).name is None
-    assert not worst_case(["c"], lambda *_: bounds["c"]).estimate.resolved
-
-
-USELESS = {
-    "noise": lambda m: np.random.default_rng(8).normal(size=m),
-    "constant": lambda m: np.zeros(m),
-}
-
-
-@settings(deadline=None, max_examples=25)
-@given(st.integers(0, 10_000), st.sampled_from(sorted(USELESS)))
-def test_a_useless_attack_never_tightens_the_worst_case(seed, useless):
-    scores, coins = attacks(seed, 200)
-    more = np.vstack([scores, USELESS[useless](coins.size)])
-
-    def bonferroni(rows):
-        return worst_case(range(len(rows)), lambda i, level: auc_interval(rows[i], coins, level))
-
-    def epsilon(rows):
-        return worst_case(
-            range(len(rows)),
-            lambda i, level: one_run_epsilon_from_scores(rows[i], coins, confidence=level),
-        )
-
-    for take in (bonferroni, epsilon, lambda rows: worst_case_auc(rows, coins, replicates=200)):
-        few, many = take(scores).estimate, take(more).estimate
-        assert many.low <= few.low or many.value > few.value
-        assert many.high >= few.high
-
-
-@pytest.mark.parametrize("mus", [(0.0,) * 8, (0.0, 0.3, 0.6), (0.5,) * 5])
-@pytest.mark.parametrize("noise", [0.1, 1.0])
-def test_worst_case_intervals_cover_the_worst(mus, noise):
-    theory, held, narrower = gaussian_pair_auc(max(mus)), [], []
-    for seed in range(200):
-        scores, coins = attacks(seed, 300, mus, noise)
-        joint = worst_case_auc(scores, coins, replicates=300, seed=seed).estimate
-        apart = worst_case(
-            range(len(mus)), lambda i, c, s=scores, t=coins: auc_interval(s[i], t, c)
-        ).estimate
-        held.append([e.low <= theory <= e.high for e in (joint, apart)])
-        narrower.append(joint.low >= apart.low and joint.high <= apart.high)
-    assert np.all(np.mean(held, axis=0) >= 0.93)
-    assert all(narrower)
-
-
-def test_uncorrected_worst_case_misses_what_the_correction_is_for():
-    missed = 0
-    for seed in range(100):
-        scores, coins = attacks(seed, 300, (0.0,) * 20, 1.0)
-        missed += max(auc_interval(s, coins).low for s in scores) > 0.5
-    assert missed > 15
-
-
-def test_worst_case_auc_names_the_attack():
-    scores, coins = attacks(0, 400, (0.0, 1.0))
-    worst = worst_case_auc({"weak": scores[0], "strong": scores[1]}, coins, replicates=50)
-    assert worst.name == "strong" and worst.estimate.value == auc(scores[1], coins)
-
-
-# --- Bootstrap
-
-
-def test_bootstrap_resamples_like_a_naive_loop():
-    """Replicates have the law of the AUC of resampled members and non-members, ties and all."""
-    scores, coins = attacks(1, 120, (0.0, 0.8))
-    scores = np.round(scores, 1)
-    draws = bootstrap_auc(scores, coins, 4000)
-    rng = np.random.default_rng(5)
-    naive = []
-    for _ in range(2000):
-        members = rng.choice(np.flatnonzero(coins), coins.sum())
-        others = rng.choice(np.flatnonzero(~coins), (~coins).sum())
-        chosen = np.r_[members, others]
-        naive.append([auc(s[chosen], coins[chosen]) for s in scores])
-    naive = np.array(naive)
-    np.testing.assert_allclose(draws.mean(axis=0), naive.mean(axis=0), atol=0.004)
-    np.testing.assert_allclose(draws.std(axis=0), naive.std(axis=0), rtol=0.08)
-    assert np.corrcoef(draws.T)[0, 1] == pytest.approx(np.corrcoef(naive.T)[0, 1], abs=0.06)
-
-
-def test_bootstrap_agrees_with_delong_and_is_seeded():
-    scores, coins = attacks(2, 1000)
-    draws = bootstrap_auc(scores, coins, 2000)
-    expected = [np.sqrt(delong_variance(s, coins)) for s in scores]
-    np.testing.assert_allclose(draws.std(axis=0), expected, rtol=0.07)
-    np.testing.assert_array_equal(draws, bootstrap_auc(scores, coins, 2000))
-    np.testing.assert_array_equal(draws[:, 1:2], bootstrap_auc(scores[1:2], coins, 2000))
-    assert not np.array_equal(draws, bootstrap_auc(scores, coins, 2000, seed=1))
-
-
-def test_bootstrap_refuses_bad_input():
-    with pytest.raises(ValueError, match=r"Got \(5,\) and \(5,\)"):
-        bootstrap_auc(np.zeros(5), np.zeros(5, bool))
-    with pytest.raises(ValueError, match="at least 1 member and 1 non-member"):
-        bootstrap_auc(np.zeros((2, 5)), np.zeros(5, bool))
 
 
 # --- Ranks and fronts
