@@ -194,9 +194,8 @@ class LiRA(_OnScores):
     shadows : int, default=16
     mode : {"online", "offline"}, default="online"
         Offline compares with the shadows without the candidate only, one-sidedly.
-    estimates : {"shrunk", "auto", "record", "pooled"}, default="shrunk"
-        Of means and variances; ``auto`` is Carlini et al.'s. See
-        :func:`benchmark.learning.membership.shadow_statistics`.
+    estimates : {"shrunk", "record", "pooled"}, default="shrunk"
+        Of means and variances; see :func:`benchmark.learning.membership.shadow_statistics`.
 
     References
     ----------

@@ -41,10 +41,9 @@ __all__ = [
 Mode = Literal["online", "offline"]
 """``online``: shadows with and without the record; ``offline``: those without it only."""
 
-Estimates = Literal["auto", "record", "pooled", "shrunk"]
+Estimates = Literal["shrunk", "record", "pooled"]
 """How means and variances of scores are estimated, see :func:`shadow_statistics`."""
 
-_ENOUGH_FOR_A_VARIANCE = 64
 _SMALLEST_SHARE = 1e-3  # of the scores' own spread: the least standard deviation
 
 
@@ -66,7 +65,7 @@ def shadow_statistics(
     included: np.ndarray,
     *,
     mode: Mode = "online",
-    estimates: Estimates = "auto",
+    estimates: Estimates = "shrunk",
 ) -> ShadowStatistics:
     """Estimate each record's two score distributions from shadows.
 
@@ -77,12 +76,12 @@ def shadow_statistics(
     included : ndarray of shape (S, m), bool
         Two shadows or more without each record and, online, two or more with it.
     mode : {"online", "offline"}
-    estimates : {"auto", "record", "pooled", "shrunk"}
-        ``record``: each record's own. ``pooled``: each record's own means; one variance of the *centred* scores for
-        all records, one with and one without. ``auto``: pooled below 64 shadows, as Carlini et al. (2022, section VI)
-        advise. ``shrunk``: empirical Bayes. Variances are drawn towards a common one (Smyth 2004, section 6), and so is
-        the gap between the means in units of their standard deviation, each by as much as the shadows say that records
-        have it in common: with few shadows a record's own gap is mostly noise, whose sign would be followed.
+    estimates : {"shrunk", "record", "pooled"}
+        ``shrunk``: empirical Bayes. Variances are drawn towards a common one (Smyth 2004, section 6), and so is the gap
+        between the means in units of their standard deviation, each by as much as the shadows say that records have it
+        in common: with few shadows a record's own gap is mostly noise, whose sign would be followed. Carlini et al.
+        (2022, section VI) take one or the other of: ``record``, each record's own; ``pooled``, each record's own means
+        and one variance of the *centred* scores for all records, one with and one without.
 
     Returns
     -------
@@ -96,8 +95,6 @@ def shadow_statistics(
         For shapes that do not fit, scores that are not finite or records with too few shadows.
     """
     _check(shadows, included, mode)
-    if estimates == "auto":
-        estimates = "record" if len(shadows) >= _ENOUGH_FOR_A_VARIANCE else "pooled"
     floor = (_SMALLEST_SHARE * float(shadows.std()) or 1e-12) ** 2
     n_out, mean_out, var_out = _moments(shadows, ~included, floor)
     if mode == "offline":
@@ -270,7 +267,7 @@ def lira(
     included: np.ndarray,
     *,
     mode: Mode = "online",
-    estimates: Estimates = "auto",
+    estimates: Estimates = "shrunk",
 ) -> np.ndarray:
     """Likelihood-ratio attack: ``(m,) float64``, higher for members.
 

@@ -137,15 +137,6 @@ def test_shrinking_gains_most_with_few_shadows_and_loses_nothing_with_many():
             assert np.mean(gains) > gain
 
 
-def test_auto_pools_below_sixty_four_shadows():
-    for n_shadows, like in ((62, "pooled"), (64, "record")):
-        world = World(n_shadows, m=50)
-        results = [
-            lira(world.target, world.shadows, world.included, estimates=e) for e in ("auto", like)
-        ]
-        np.testing.assert_array_equal(*results)
-
-
 @pytest.mark.parametrize("mode", ["online", "offline"])
 def test_at_chance_where_membership_changes_nothing(mode):
     aucs = {"lira": [], "rmia": []}
