@@ -20,6 +20,7 @@ __all__ = ["app"]
 
 app = typer.Typer(
     invoke_without_command=True,
+    short_help="Judge a finished synthetic dataset.",
     help="May this finished synthetic dataset be published? Exit status: 0 accepted, 1 could not be judged, "
     "2 bad input, 3 a leak above what is accepted.",
 )
