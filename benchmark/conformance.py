@@ -12,7 +12,8 @@ For a plugin's test suite::
 or, for a plugin that is installed, ``python -m benchmark check methods my_method``.
 
 Checks look at what a contract promises and an audit relies on: parameters that are refused by name, one answer for one
-seed, no global random state, private records left as they were, releases that can be stored and restored.
+seed, no global random state, private records left as they were, releases that respond to their members and can be
+stored and restored, fleets that are what single fits are.
 """
 
 from __future__ import annotations
@@ -46,8 +47,10 @@ from benchmark.contracts import (
     Utility,
     View,
 )
+from benchmark.fleets import Twin, fleet_trouble
 from benchmark.game import check_answer, draw_shadow_pair
 from benchmark.plan import shadows_of, wants_reference
+from benchmark.provenance import multiset_digest
 from benchmark.registry import default_registry
 
 __all__ = ["Check", "ConformanceError", "checks_for", "example_records"]
@@ -86,6 +89,10 @@ def _functions(plugin: Plugin) -> Iterator[Callable[..., None]]:
             check_no_global_random_state,
             check_release_survives_the_store,
         )
+        if not plugin.info.needs_holdout:
+            yield check_responds_to_its_members
+        if type(plugin).fit_many is not Method.fit_many:
+            yield check_fleet_is_as_one_by_one
     elif isinstance(plugin, Attack):
         yield from (
             check_answer_is_valid,
@@ -139,12 +146,17 @@ def _context(scratch: Path, seed: int = 3, **more: object) -> Context:
 
 
 def _fit(method: Method, members: Records, scratch: Path, seed: int = 3) -> Release:
+    return method.fit(members, _fit_context(method, members, scratch, seed))
+
+
+def _fit_context(method: Method, members: Records, scratch: Path, seed: int) -> Context:
+    """What the harness hands a method besides its members."""
     more: dict[str, Records | Release] = {}
     if method.info.needs_holdout:
         more["holdout"] = example_records(members.kind, 80, seed=99)
     if (base := method.base()) is not None:
         more["base"] = _restored_base(*base, members, scratch)
-    return method.fit(members, _context(scratch, seed, **more))
+    return _context(scratch, seed, **more)
 
 
 def _restored_base(
@@ -284,6 +296,65 @@ def check_release_survives_the_store(method: Method, scratch: Path) -> None:
             _require(
                 one.weights is not None, f"{method.info.name} offers {offers} but gives no weights"
             )
+
+
+def check_responds_to_its_members(method: Method, scratch: Path) -> None:
+    """Other members of the same labels, another release: the board judges no method that ignores its members."""
+    for kind in _kinds(method):
+        digests = {
+            multiset_digest(_fit(method, example_records(kind, seed=s), scratch).records)
+            for s in (0, 1)
+        }
+        _require(
+            len(digests) == 2,
+            f"{method.info.name} does not respond to its members: the releases of two different "
+            f"sets of {kind} records are equal",
+        )
+
+
+def check_fleet_is_as_one_by_one(method: Method, scratch: Path) -> None:
+    """``fit_many`` makes what ``fit`` makes, up to rounding or to what no shadow attack can tell."""
+    for kind in _kinds(method):
+        sets = [_training_set(kind, i) for i in range(FLEET)]
+        members = [own for own, _ in sets]
+        contexts = [
+            _fit_context(method, own, scratch, seed=10 + i) for i, own in enumerate(members)
+        ]
+        releases = method.fit_many(members, contexts)
+        _require(
+            len(releases) == len(members),
+            f"{method.info.name}: fit_many must return {len(members)} releases. Got {len(releases)}.",
+        )
+        twins = [
+            Twin(
+                alone=method.fit(own, contexts[i]).records,
+                fleet=releases[i].records,
+                members=own,
+                siblings=siblings,
+                strangers=members[i - 1],
+            )
+            for i, (own, siblings) in enumerate(sets)
+        ]
+        trouble = fleet_trouble(twins)
+        _require(
+            not trouble, f"{method.info.name}: fit_many is unlike fit on {kind} records: {trouble}"
+        )
+
+
+FLEET = 8
+"""Training sets that a fleet is compared on."""
+
+
+def _training_set(kind: str, i: int) -> tuple[Records, Records]:
+    """Members, and as many others of the same population; each set's is another, and sizes differ."""
+    records = example_records(kind, 96, seed=20 + i)
+    if kind == "feature":
+        shift = np.random.default_rng(40 + i).normal(0, 1, records.data.shape[1])
+        records = records.replace(data=(records.data + shift).astype(np.float32))
+    else:
+        records = records.replace(data=np.roll(records.data, i, axis=2) // np.uint8(1 + i % 2))
+    own = np.arange(len(records)) < 42 + i % 3
+    return records.take(own), records.take(~own)
 
 
 # ---------------------------------------------------------------- attacks

@@ -3,10 +3,11 @@
 import numpy as np
 import pytest
 
-from benchmark.conformance import ConformanceError, checks_for
+from benchmark.conformance import ConformanceError, checks_for, example_records
 from benchmark.contracts import (
     Attack,
     AttackInfo,
+    Context,
     DatasetMissing,
     Field,
     Method,
@@ -109,3 +110,88 @@ def test_checks_catch_an_answer_of_the_wrong_length(tmp_path):
     (check,) = [c for c in checks_for(Forgetful()) if c.name == "answer_is_valid"]
     with pytest.raises(Exception, match=r"shape \(40,\)"):
         check(tmp_path)
+
+
+class Finished(Method):
+    """A finished release, wrapped; in an order of its own."""
+
+    info = MethodInfo(name="finished", version="1", summary="A bad example.")
+
+    def fit(self, members, context):
+        made = example_records(members.kind, 30, seed=77)
+        return Release(records=made.take(np.argsort(members.data[:30].reshape(30, -1).sum(axis=1))))
+
+
+def test_checks_catch_a_release_that_ignores_its_members(tmp_path):
+    (check,) = [c for c in checks_for(Finished()) if c.name == "responds_to_its_members"]
+    with pytest.raises(ConformanceError, match="does not respond to its members"):
+        check(tmp_path)
+
+
+class Fleet(Method):
+    """Releases its members with noise; as a fleet, in a way that a parameter says."""
+
+    info = MethodInfo(name="fleet", version="1", summary="A good or a bad example.")
+    way: str = "same"
+    noise: float = Field(0.3, ge=0)
+
+    def fit(self, members, context):
+        rng = context.rng("noise")
+        noise = self.noise * members.data.std() * rng.normal(size=members.data.shape)
+        data = members.data + noise
+        if members.kind == "image":
+            data = np.clip(data, 0, 255)
+        return Release(records=members.replace(data=data.astype(members.data.dtype)))
+
+    def fit_many(self, members, contexts):
+        if self.way == "reversed":
+            members = members[::-1]
+        elif self.way == "averages":
+            members = [averages(m) for m in members]
+        elif self.way == "other seeds":
+            contexts = [Context(seed=100 + c.seed) for c in contexts]
+        elif self.way == "faithful":
+            return [Release(records=m) for m in members]
+        elif self.way == "one too few":
+            members, contexts = members[1:], contexts[1:]
+        elif self.way == "shifted":
+            members = [
+                m.replace(data=m.data + np.asarray(m.data.max(), m.data.dtype)) for m in members
+            ]
+        return [self.fit(m, c) for m, c in zip(members, contexts, strict=True)]
+
+
+def averages(members):
+    """Each record as the mean of its class."""
+    means = {c: members.data[members.labels == c].mean(axis=0) for c in np.unique(members.labels)}
+    data = np.stack([means[c] for c in members.labels]).astype(members.data.dtype)
+    return members.replace(data=data)
+
+
+def fleet_check(**parameters):
+    (check,) = [c for c in checks_for(Fleet(**parameters)) if c.name == "fleet_is_as_one_by_one"]
+    return check
+
+
+@pytest.mark.parametrize("way", ["same", "other seeds"])
+def test_a_fleet_that_is_the_same_up_to_chance_passes(way, tmp_path):
+    fleet_check(way=way)(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("way", "why"),
+    [
+        ("reversed", "less like their own members"),
+        ("averages", "less like their own members"),
+        ("faithful", "more like their own members"),
+        ("shifted", "like their own members|farther from"),
+        ("one too few", "must return 8 releases. Got 7"),
+    ],
+)
+def test_a_fleet_that_memorises_otherwise_fails_by_name(way, why, tmp_path):
+    with pytest.raises(ConformanceError, match=rf"fleet: fit_many .*({why})"):
+        fleet_check(way=way, noise=2.0 if way == "faithful" else 0.3)(tmp_path)
+
+
+def test_who_fits_no_fleet_of_its_own_is_not_asked_for_one():
+    assert not [c for c in checks_for(Careless()) if c.name == "fleet_is_as_one_by_one"]
