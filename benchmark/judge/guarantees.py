@@ -259,7 +259,10 @@ def can_refute(trial: Trial, guarantee: Mapping[str, Any]) -> bool:
 
 
 def measured_bound(trial: Trial, guarantee: Mapping[str, Any], confidence: float) -> Estimate:
-    """The one-run lower bound on ε in a claim's own adjacency, at the δ that it implies for a coin."""
+    """The one-run lower bound on ε in a claim's own adjacency, at the δ that it implies for a coin.
+
+    The better of the scores as they are and turned round, each at half the error: members may be farther than chance.
+    """
     game = contest(trial, guarantee)
     if isinstance(game, str):
         return unresolved("one-run", f"not judged: {game}")
@@ -271,10 +274,15 @@ def measured_bound(trial: Trial, guarantee: Mapping[str, Any], confidence: float
         return unresolved(
             "one-run", f"not resolvable: {len(game.coins)} {game.by}, all on one side"
         )
-    bound = one_run_epsilon_from_scores(
-        game.scores, game.coins, delta=game.delta, confidence=confidence
+    each = 1 - (1 - confidence) / 2
+    nearer, farther = (
+        one_run_epsilon_from_scores(scores, game.coins, delta=game.delta, confidence=each)
+        for scores in (game.scores, -game.scores)
     )
-    return replace(bound, method=f"{bound.method}; {len(game.coins)} {game.by}")
+    turned = farther.resolved and farther.value > nearer.value
+    bound = farther if turned else nearer
+    said = f"better of both directions{', turned round' if turned else ''}"
+    return replace(bound, method=f"{bound.method}; {said}; {len(game.coins)} {game.by}")
 
 
 def refuted(trial: Trial, guarantee: Mapping[str, Any], confidence: float) -> str:

@@ -26,6 +26,7 @@ from benchmark.statistics import (
     gdp_delta,
     gdp_mu_to_epsilon,
     one_run_epsilon,
+    one_run_epsilon_from_scores,
 )
 
 SGD = {"noise_multiplier": 1.0, "sample_rate": 0.01, "steps": 1000}
@@ -291,6 +292,32 @@ def test_a_claim_per_record_is_not_refuted_by_what_identities_may_leak():
     assert refuted(perfect(unit_size=4), claim(1.2, 1e-9, "group"), 0.95)
     evidence = refuted(perfect(unit_size=4), claim(0.3, 1e-9), 0.95)
     assert "claimed for adding or removing one record, so ε = 1.2 for coins" in evidence
+
+
+@pytest.mark.parametrize("adjacency", ["add_remove", "replace"])
+def test_members_that_are_farther_refute_a_claim_as_those_that_are_nearer_do(adjacency):
+    nearer, said = perfect(), claim(1.2, 1e-9, adjacency=adjacency)
+    bounds = [measured_bound(trial, said, 0.95) for trial in (nearer, nearer.turned)]
+    assert bounds[0].value == bounds[1].value > 1.2
+    assert ["turned round" in bound.method for bound in bounds] == [False, True]
+    assert refuted(nearer.turned, said, 0.95)
+
+
+def test_both_directions_are_paid_for():
+    """Each direction has half of the error."""
+    paid = one_run_epsilon_from_scores(perfect().scores, perfect().coins, confidence=0.975)
+    assert measured_bound(perfect(), claim(1.0, 0.0), 0.95).value == paid.value
+    alone = one_run_epsilon_from_scores(perfect().scores, perfect().coins, confidence=0.95)
+    assert paid.value < alone.value
+
+
+def test_a_sound_claim_is_refuted_no_more_often_than_the_error_allows():
+    rng = np.random.default_rng(5)
+    found = [
+        bool(refuted(Trial(coins=rng.random(120) < 0.5, scores=rng.normal(size=120)), said, 0.9))
+        for said in [claim(0.0, 0.0)] * 400
+    ]
+    assert np.mean(found) <= 0.1
 
 
 def test_linkage_refutes_k_and_nothing_else():
