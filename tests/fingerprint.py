@@ -57,6 +57,8 @@ def run(root: Path) -> list[str]:
         path = root / f"{name}.parquet"
         if path.is_file():
             frame = pd.read_parquet(path).drop(columns="duration_s", errors="ignore")
+            if "metric" in frame:
+                frame = frame[frame["metric"] != "fit_duration_s"]
             lines.append(f"{name}  {len(frame)} rows  {_digest(frame.to_csv(index=False))}")
     return lines
 
