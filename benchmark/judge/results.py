@@ -971,7 +971,8 @@ def _is_control(method: ResolvedPlugin | None) -> bool:
 
 
 def _access(cells: Sequence[Cell]) -> Access:
-    return Access[cells[0].access.upper()]
+    """What an attack needs; of one that is unavailable nothing is known, and it is missed at every level."""
+    return Access[cells[0].access.upper()] if cells[0].access else Access.NONE
 
 
 def _levels(places: Iterable[Sequence[Cell]]) -> list[Access]:

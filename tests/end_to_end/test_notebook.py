@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-NOTEBOOK = Path(__file__).parents[2] / "notebooks" / "utility_against_leak.ipynb"
+NOTEBOOK = Path(__file__).parents[2] / "docs" / "utility_against_leak.ipynb"
 
 
 @pytest.fixture(scope="module")
