@@ -38,6 +38,7 @@ from benchmark.judge.results import Results, cell_status, collect
 from benchmark.plan import Plan, shadows_of
 from benchmark.planfile import plan_apart, plan_from_text, plan_text
 from benchmark.resolve import ResolvedPlugin
+from benchmark.statistics import ASSUMED_SPREAD
 from benchmark.store import Record, Store, delete
 from benchmark.suite import Suite
 
@@ -645,9 +646,12 @@ def protocol(suite: Suite) -> list[dict[str, str]]:
         },
         {
             "title": "Worst case",
-            "text": "A method is judged by the attack that does best against it under the access level, and "
-            "its interval pays for having taken the worst: with several seeds every attack's interval is "
-            "widened (Bonferroni), with one seed the attacks are resampled jointly. Void attacks do not count. "
+            "text": "A method is judged by the attack that does best against it under the access level, in either "
+            "direction. All its attacks are judged together over the games of all seeds: coins are permuted "
+            "jointly, and the lower limit pays for the attacks, both directions and the bound on ε. Void attacks "
+            "do not count. Ranks come from paired comparisons, worst case against worst case on the same candidates "
+            f"(DeLong, Holm over pairs); where there is one seed, a spread of {ASSUMED_SPREAD} of a method's AUC "
+            "between seeds is assumed. "
             "A method is on the Pareto front when no other has at least its utility and at most its worst-case "
             "AUC; the share of draws from both intervals in which that is so stands beside it.",
         },
@@ -656,8 +660,8 @@ def protocol(suite: Suite) -> list[dict[str, str]]:
             "text": f"Seeds {', '.join(map(str, suite.seeds))}: each draws its own candidates and coins and "
             "fits its own release. Figures are means over seeds with a hierarchical interval (seeds, then "
             "candidates): the error within a seed comes from its interval, the spread between seeds is "
-            "averaged over with a half-Cauchy prior. The ε bound is the best of the seeds, corrected for the "
-            "choice.",
+            "averaged over with a half-Cauchy prior. For the ε bound right guesses are added up over seeds, with half "
+            "of the error; the other half is shared by the seeds one by one.",
         },
         {
             "title": "Who is exposed",

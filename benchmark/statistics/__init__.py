@@ -85,7 +85,7 @@ from benchmark.statistics.membership import (
     roc_band,
     tpr_at_fpr,
 )
-from benchmark.statistics.pairs import Pair, SharedGame, compare_leaks
+from benchmark.statistics.pairs import ASSUMED_SPREAD, Pair, SharedGame, compare_leaks
 from benchmark.statistics.subgroups import (
     Vulnerability,
     by_group,
@@ -104,6 +104,7 @@ from benchmark.statistics.utility import (
 )
 
 __all__ = [
+    "ASSUMED_SPREAD",
     "FARTHER",
     "GUESS_FRACTIONS",
     "NEARER",
