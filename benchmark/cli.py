@@ -42,7 +42,6 @@ if not console.is_terminal:
     console.width = 140  # pipes and log files scroll; a table folded to 80 columns is unreadable
 
 Device = Literal["auto", "cpu", "cuda"]
-Rerun = Literal["failed", "all"]
 
 
 def _suite_names(incomplete: str) -> list[str]:
@@ -134,7 +133,10 @@ def run(
     ] = False,
     rerun: Annotated[
         str | None,
-        typer.Option(help="Run again: `failed` nodes, or `all` of them."),
+        typer.Option(
+            metavar="failed|all|KIND=NAME",
+            help="Run again: what failed, all, or a plugin with what depends on it, as in method=k_same.",
+        ),
     ] = None,
     coins: Annotated[
         str | None,
@@ -155,9 +157,10 @@ def run(
     """
     from benchmark.door import open_suite, suite_of
     from benchmark.progress import listener_for
+    from benchmark.runs import check_rerun
 
     chosen_device: Device = _one_of("--device", device, ("auto", "cpu", "cuda"))
-    chosen_rerun: Rerun | None = _one_of("--rerun", rerun, (None, "failed", "all"))
+    check_rerun(rerun)
     if verbose and quiet:
         raise LeakboardError("--verbose and --quiet exclude each other. Give one of them.")
     if dry_run:
@@ -169,7 +172,7 @@ def run(
     telling: Telling = "verbose" if verbose else "quiet" if quiet else "normal"
     try:
         with listener_for(console, len(made.plan.nodes), telling) as listener:
-            made.execute(jobs=jobs, device=chosen_device, rerun=chosen_rerun, on_event=listener)
+            made.execute(jobs=jobs, device=chosen_device, rerun=rerun, on_event=listener)
     except KeyboardInterrupt:
         errors.print("stopped. The same command goes on where this one ended.")
         raise SystemExit(130) from None
@@ -182,6 +185,7 @@ def run(
         _report(made, None)
         if coins == "reveal":
             console.print(f"coins        {made.folder / 'coins.json'}")
+    _print_changed(made)
     if _print_problems(made):
         raise SystemExit(1)
 
@@ -215,6 +219,12 @@ def _parse_only(only: Sequence[str] | None) -> dict[str, list[str]]:
             )
         wanted.setdefault(kind, []).append(name)
     return wanted
+
+
+def _print_changed(made: Run) -> None:
+    """Say on standard error which plugins' code has changed under the same version since nodes were computed."""
+    for said in made.changed:
+        errors.print(Text.assemble(("changed", "bold yellow"), f" {said}"))
 
 
 def _print_problems(made: Run) -> int:
@@ -427,6 +437,7 @@ def status(folder: RunFolder) -> None:
         counts = Counter(group["status"])
         table.add_row(str(kind), *(str(counts[s] or "") for s in states))
     console.print(table)
+    _print_changed(made)
     if _print_problems(made):
         raise SystemExit(1)
 

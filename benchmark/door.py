@@ -36,6 +36,8 @@ from benchmark.progress import listener_for
 from benchmark.runs import (
     Cleaned,
     OpenRun,
+    changed_code,
+    check_rerun,
     clean_run,
     command,
     execute_plan,
@@ -58,12 +60,10 @@ if TYPE_CHECKING:
 __all__ = ["SELECTABLE", "Run", "load", "open_suite", "run", "suite_of"]
 
 Device = Literal["auto", "cpu", "cuda"]
-Rerun = Literal["failed", "all"]
 Only = Mapping[str, str | Sequence[str]]
 SuiteLike = str | Path | Mapping[str, Any] | Suite
 
 DEVICES = ("auto", "cpu", "cuda")
-RERUNS = ("failed", "all")
 SELECTABLE = ("method", "attack", "dataset")
 """What ``only`` may name."""
 
@@ -79,7 +79,7 @@ def run(
     seeds: int | None = None,
     jobs: int | None = None,
     device: Device = "auto",
-    rerun: Rerun | None = None,
+    rerun: str | None = None,
     coins: str | Path | None = None,
     progress: bool = True,
 ) -> Run:
@@ -101,8 +101,9 @@ def run(
         Nodes at a time ≥ 1; by default as many as there are cores.
     device : {"auto", "cpu", "cuda"}
         ``auto`` takes a GPU where there is one.
-    rerun : {"failed", "all"}, optional
-        Nodes that are executed again although they have a record.
+    rerun : str, optional
+        Nodes that are executed again although they have a record: ``"failed"``, ``"all"``, or those of one plugin with
+        all that depends on them, as in ``"method=k_same"``.
     coins : str or Path, optional
         A file of coins that an earlier run has revealed, to be tossed again; by default the run's own, which are
         secret.
@@ -128,6 +129,8 @@ def run(
     n = len(made.problems)
     if n:
         warnings.warn(f"{n} cells without a figure: see `problems` of the run.", stacklevel=2)
+    for said in made.changed:
+        warnings.warn(said, stacklevel=2)
     return made
 
 
@@ -204,7 +207,7 @@ class Run:
         *,
         jobs: int | None = None,
         device: Device = "auto",
-        rerun: Rerun | None = None,
+        rerun: str | None = None,
         on_event: Callable[[Event], None] = lambda event: None,
     ) -> None:
         """Execute the nodes that are missing; arguments as in :func:`run`.
@@ -212,7 +215,7 @@ class Run:
         ``on_event`` is told of each node that starts, progresses and finishes.
         """
         _check("device", device, DEVICES)
-        _check("rerun", rerun, (None, *RERUNS))
+        check_rerun(rerun)
         if jobs is not None and jobs < 1:
             raise LeakboardError(f"jobs must be at least 1. Got {jobs}.")
         execute_plan(self._opened, jobs=jobs, device=device, rerun=rerun, on_event=on_event)
@@ -298,6 +301,14 @@ class Run:
             if status in BAD
         ]
         return pd.DataFrame(rows, columns=["status", "reason", "cell", "key"])
+
+    @property
+    def changed(self) -> list[str]:
+        """A sentence for each plugin whose code has changed under the same version since nodes were computed.
+
+        The code is that which was there when the suite was last run, not that of this moment.
+        """
+        return [str(c) for c in changed_code(self._opened, self._records())]
 
     def scores(
         self,

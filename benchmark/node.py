@@ -53,6 +53,8 @@ class Node:
         Limits. Not part of the key.
     gpu : float
         Share of a GPU that it wants when there is one, 0 for none. Not part of the key.
+    sources : mapping of str to str
+        Digest of the source of each plugin that its spec names, by role. Not part of the key.
     """
 
     key: str
@@ -63,6 +65,7 @@ class Node:
     time_s: float = 600.0
     memory_mb: int = 4096
     gpu: float = 0.0
+    sources: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)

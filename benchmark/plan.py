@@ -152,6 +152,7 @@ class _Builder:
         plugin: Plugin | None = None,
         identity: dict[str, Any] | None = None,
         work: int = 1,
+        sources: Mapping[str, str] | None = None,
     ) -> str:
         """Add a node unless it is there; its key. The limit on its time counts ``work`` times."""
         key = digest([kind, spec if identity is None else identity, list(needs)])
@@ -167,6 +168,7 @@ class _Builder:
                 time_s=work * (limits.time_s or (own.time_s if own else 600.0)),
                 memory_mb=limits.memory_mb or (own.memory_mb if own else 4096),
                 gpu=1.0 if own and own.gpu else 0.0,
+                sources=sources or {},
             )
         return key
 
@@ -200,6 +202,7 @@ class _Builder:
             next(iter(plugins.values())).plugin,
             {**{role: p.identity() for role, p in plugins.items()}, **more},
             work,
+            {role: p.source for role, p in plugins.items()},
         )
 
     # -- datasets and games

@@ -9,7 +9,7 @@ import difflib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
-from importlib.metadata import EntryPoint, entry_points
+from importlib.metadata import Distribution, EntryPoint, entry_points
 from typing import Any
 
 from pydantic import ValidationError
@@ -26,6 +26,7 @@ from benchmark.contracts import (
     Unavailable,
     Utility,
 )
+from benchmark.sources import source_digest
 
 __all__ = ["KINDS", "Entry", "Registry", "RegistryError", "default_registry"]
 
@@ -61,7 +62,16 @@ class Entry:
     def built_in(self) -> bool:
         """Whether it is the project's own: registered by its distribution, from one of its packages."""
         own = self.point.dist is not None and self.point.dist.name == "leakboard"
-        return own and self.point.module.partition(".")[0] in ("benchmark", "methods", "attacks")
+        return own and self._top in ("benchmark", "methods", "attacks")
+
+    @property
+    def _top(self) -> str:
+        return self.point.module.partition(".")[0]
+
+    @cached_property
+    def source(self) -> str:
+        """Digest of its module and of what that imports of its own distribution, as the files were when first asked."""
+        return source_digest(self.point.module, {self._top, *_packages(self.point.dist)})
 
     @cached_property
     def _loaded(self) -> type[Plugin] | str:
@@ -99,6 +109,16 @@ class Entry:
                 f"{self.kind[:-1]} {self.name!r} of {self.distribution}: {self._loaded}"
             )
         return self._loaded
+
+
+@lru_cache(maxsize=256)
+def _packages(distribution: Distribution | None) -> frozenset[str]:
+    """The top-level packages and modules of a distribution, as far as its metadata says."""
+    if distribution is None:
+        return frozenset()
+    listed = (distribution.read_text("top_level.txt") or "").split()
+    plugins = [p for p in distribution.entry_points if p.group.startswith("benchmark.")]
+    return frozenset([*listed, *(p.module.partition(".")[0] for p in plugins)])
 
 
 class Registry:

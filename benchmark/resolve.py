@@ -69,7 +69,8 @@ class ResolvedPlugin:
 
     ``label`` names it with the parameters that the suite gives; ``space`` is the kind of records that the suite wants
     it to work on, if it says so. ``base`` is the method that a method works from, if it names one; ``publication`` says
-    how a method's release is perturbed before it is published, where it is; ``built_in``, that it is the project's own.
+    how a method's release is perturbed before it is published, where it is; ``built_in``, that it is the project's own;
+    ``source`` is the digest of its code.
     """
 
     kind: str
@@ -84,6 +85,7 @@ class ResolvedPlugin:
     severities: tuple[int, ...] = ()
     unavailable: str = ""
     built_in: bool = False
+    source: str = ""
 
     @property
     def parameters_text(self) -> str:
@@ -325,7 +327,8 @@ def _resolve_one(
             f"{name!r} does not work on {space} records. Allowed: {', '.join(sorted(kinds))}."
         )
     fingerprint = plugin.fingerprint() if isinstance(plugin, Dataset | FeatureExtractor) else ""
-    built_in = registry.entry(kind, name.partition("/")[0]).built_in
+    entry = registry.entry(kind, name.partition("/")[0])
+    built_in = entry.built_in
     base = _resolve_base(registry, plugin, space, above) if isinstance(plugin, Method) else None
     return ResolvedPlugin(
         kind=kind,
@@ -338,6 +341,7 @@ def _resolve_one(
         base=base,
         unavailable=_why_refused(plugin, built_in) or (base.unavailable if base else ""),
         built_in=built_in,
+        source=entry.source,
     )
 
 

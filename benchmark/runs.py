@@ -35,9 +35,11 @@ from benchmark.judge.claims import Comparison, claims_frame, claims_summary, jud
 from benchmark.judge.copies import pairs_summary
 from benchmark.judge.pictures import picture_sheets
 from benchmark.judge.results import Results, cell_status, collect
+from benchmark.node import canonical_json
 from benchmark.plan import Plan, shadows_of
 from benchmark.planfile import plan_apart, plan_from_text, plan_text
-from benchmark.resolve import ResolvedPlugin
+from benchmark.resolve import Resolved, ResolvedPlugin
+from benchmark.sources import ROLES, Changed, changed_sources
 from benchmark.statistics import ASSUMED_SPREAD
 from benchmark.store import Record, Store, delete
 from benchmark.suite import Suite
@@ -45,6 +47,8 @@ from benchmark.suite import Suite
 __all__ = [
     "Cleaned",
     "RunError",
+    "changed_code",
+    "check_rerun",
     "clean_run",
     "commitment_of",
     "execute_plan",
@@ -316,17 +320,21 @@ def execute_plan(
     jobs : int, optional
         Nodes at a time; by default as many as there are cores.
     device : {"auto", "cpu", "cuda"}
-    rerun : {"failed", "all"}, optional
-        Nodes whose records are set aside first.
+    rerun : str, optional
+        Nodes whose records are removed first: ``failed``, ``all``, or those of one plugin with all that depends on
+        them, as in ``method=k_same``.
     on_event : callable
         Told of each node that starts, progresses and finishes.
     """
     from benchmark.engines.local import LocalEngine
 
+    wanted = None if rerun in (None, "failed", "all") else nodes_of_plugin(run.plan, rerun)
     with run.store.lock():
         run.store.sweep()
         records = run_records(run)
-        for key in [k for k, r in records.items() if _is_rerun(r, rerun)]:
+        if wanted is None:
+            wanted = {k for k, r in records.items() if _is_rerun(r, rerun)}
+        for key in wanted & records.keys():
             run.store.remove(key)
             del records[key]
         missing = [n for k, n in run.plan.nodes.items() if k not in records]
@@ -346,6 +354,79 @@ def execute_plan(
 
 def _is_rerun(record: Record, rerun: str | None) -> bool:
     return rerun == "all" or (rerun == "failed" and record.status not in ("ok", "not applicable"))
+
+
+def check_rerun(choice: str | None) -> None:
+    """Refuse what :func:`execute_plan` would not understand as ``rerun``, whatever the plan.
+
+    Raises
+    ------
+    RunError
+        For what is neither ``failed`` nor ``all`` nor of the form ``KIND=NAME``.
+    """
+    kind, _, name = (choice or "").partition("=")
+    if choice in (None, "failed", "all") or (kind in ROLES.values() and name):
+        return
+    kinds = ", ".join(f"{k}=NAME" for k in dict.fromkeys(ROLES.values()))
+    raise RunError(f"rerun must be one of failed, all, {kinds}. Got {choice!r}.")
+
+
+def nodes_of_plugin(plan: Plan, choice: str) -> set[str]:
+    """Keys of the nodes that a plugin takes part in, and of all that depend on them.
+
+    Parameters
+    ----------
+    choice : str
+        ``KIND=NAME``, with the name of a plugin, all of whose parameters count, or a label of the run.
+
+    Raises
+    ------
+    RunError
+        For a name that the plan does not have.
+    """
+    kind, _, name = choice.partition("=")
+    labels = _labels(plan.resolved, kind)
+    found: set[str] = set()
+    known: set[str] = set()
+    for key, node in plan.nodes.items():
+        for role in (r for r, word in ROLES.items() if word == kind and r in node.spec):
+            spec = node.spec[role]
+            names = {spec["name"], *labels.get(_identity_of(spec["name"], spec["parameters"]), ())}
+            known |= names
+            if name in names:
+                found.add(key)
+    if not found:
+        allowed = ", ".join(sorted(known)) or "none"
+        raise RunError(f"rerun: no node of this plan is of {choice}. Allowed: {allowed}.")
+    return plan.downstream(found)
+
+
+def _identity_of(name: str, parameters: Mapping[str, Any]) -> str:
+    return f"{name} {canonical_json(parameters)}"
+
+
+def _labels(resolved: Resolved, kind: str) -> dict[str, set[str]]:
+    """What the suite calls the plugins of one kind besides their names."""
+    if kind == "dataset":
+        pairs = [(d.source, d.label) for d in resolved.datasets]
+    else:
+        plugins = {
+            "features": [f for d in resolved.datasets for f in d.features],
+            "perturbation": resolved.perturbations,
+            "method": resolved.methods,
+            "attack": resolved.attacks,
+            "utility": resolved.utilities,
+        }
+        pairs = [(p, p.label) for p in plugins[kind]]
+    found: dict[str, set[str]] = {}
+    for plugin, label in pairs:
+        found.setdefault(_identity_of(plugin.name, plugin.parameters), set()).add(label)
+    return found
+
+
+def changed_code(run: OpenRun, records: Mapping[str, Record]) -> list[Changed]:
+    """The plugins whose code, when the run was planned last, was not that of the records."""
+    return changed_sources(run.plan.nodes, records)
 
 
 def resolve_device(device: str) -> str:
@@ -470,6 +551,7 @@ def board_info(run: OpenRun, records: Mapping[str, Record], results: Results) ->
         "pictures": picture_sheets(run.store, run.plan.cells, public),
         "claims": claims_summary(run_claims(run, results)),
         "coins": asdict(run.coins),
+        "changed": [str(c) for c in changed_code(run, records)],
         "environment": environments(records.values()),
         "command": command(run),
         "rerun": f"{command(run)} --rerun failed",

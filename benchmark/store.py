@@ -101,6 +101,8 @@ class Record(BaseModel):
         UTC, ISO 8601.
     environment : dict
         Versions and the like, given by whoever ran it.
+    sources : dict of str to str
+        Digests of the sources of the node's plugins, by role, as they were when it was planned.
     layout : int
         Version of this format; a record of another one counts as missing.
     """
@@ -123,6 +125,7 @@ class Record(BaseModel):
     peak_memory_mb: float = 0.0
     started_at: str = ""
     environment: dict[str, Any] = {}
+    sources: dict[str, str] = {}
 
 
 class Store:

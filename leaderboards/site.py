@@ -63,6 +63,7 @@ def build_site(
           n_pictures, uri}: what attacks on public images grew or recovered, a PNG as a data URI;
         - coins: {commitment, given (whether somebody may have known them before the run), secret (empty until it is
           revealed)};
+        - changed: sentences on plugins whose code has changed under the same version since figures were computed;
         - environment: dict; rerun: the command that runs failed cells again; generated_at; duration_s.
     out : Path
         The folder; made if need be. Other files in it are left alone.
@@ -99,6 +100,7 @@ def _json(board: Board, info: dict[str, Any]) -> str:
         "rows": tables[board.levels[-1]],
         "by_access": tables,
         "coins": info.get("coins"),
+        "changed": info.get("changed", []),
         "controls": info.get("controls", []),
         "exposed": info.get("exposed", []),
         "pairs": info.get("pairs", []),

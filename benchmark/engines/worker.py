@@ -181,6 +181,7 @@ def record_of(node: Node, status: str, reason: str, trace: str, **cost: Any) -> 
         reason=one_line(reason),
         traceback=trace,
         spec=dict(node.spec),
+        sources=dict(node.sources),
         needs=node.needs,
         **cost,
     )

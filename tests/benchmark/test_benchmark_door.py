@@ -102,7 +102,7 @@ def test_scores_say_what_there_is(tmp_path, arguments, message):
         ({"only": {"method": "nose"}}, "matches nothing"),
         ({"jobs": 0}, "jobs must be at least 1. Got 0."),
         ({"device": "gpu"}, "device must be one of auto, cpu, cuda. Got 'gpu'"),
-        ({"rerun": "some"}, "rerun must be one of failed, all. Got 'some'"),
+        ({"rerun": "some"}, "rerun must be one of failed, all, dataset=NAME"),
     ],
 )
 def test_bad_arguments_are_refused_before_anything_runs(tmp_path, arguments, message):

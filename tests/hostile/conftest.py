@@ -54,6 +54,12 @@ def install(folder: Path, name: str, source: str, **points: dict[str, str]) -> s
 
 
 @pytest.fixture(scope="session")
+def install_distribution():
+    """:func:`install`, for distributions that change between runs."""
+    return install
+
+
+@pytest.fixture(scope="session")
 def cheats(tmp_path_factory):
     """Folder with every module of cheats beside this file, installed; its plugins are listed in its ``POINTS``."""
     folder = tmp_path_factory.mktemp("hostile")
