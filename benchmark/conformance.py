@@ -367,7 +367,9 @@ def _attack_inputs(attack: Attack, kind: str) -> tuple[View, Records, Records]:
         known = np.where(np.arange(40) < 20, coins.astype(np.float64), np.nan)
         view = View(access=Access.NONE, known_coins=known)
     else:
-        view = View(access=attack.info.needs, records=candidates.take(coins))
+        released = candidates.take(coins)
+        soft = np.eye(3, dtype=np.float32)[released.labels]
+        view = View(access=attack.info.needs, records=released.replace(soft_labels=soft))
     auxiliary = example_records(kind, 50, seed=2)
     if wants_reference(attack):
         view = replace(view, reference=Release(records=auxiliary.take(np.arange(20))))

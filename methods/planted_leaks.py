@@ -27,7 +27,7 @@ from benchmark.contracts import (
 from benchmark.learning.neighbours import nearest
 from benchmark.learning.sampling import fresh_records
 
-__all__ = ["DistanceFiltered", "OutlierMemoriser", "PartialCopies"]
+__all__ = ["ConfidentLabels", "DistanceFiltered", "OutlierMemoriser", "PartialCopies"]
 
 DRAWN_AT_ONCE = 4096  # bounds memory
 
@@ -189,3 +189,48 @@ class DistanceFiltered(Method):
                 values = mean + sqrt(1 - self.shrinkage) * shared + sqrt(self.shrinkage) * alone
                 drawn[chosen] = _like(members, values.reshape(drawn[chosen].shape))
         return drawn
+
+
+class ConfidentLabels(Method):
+    """Releases members, and four times as many means of two members of a class; soft labels say which is which.
+
+    A member's soft label is sure of its class. That of a mean, which other records of the population lie nearer to than
+    to most members, is uniform. What reads soft labels must tell members by them.
+    """
+
+    info: ClassVar[MethodInfo] = MethodInfo(
+        name="confident_labels",
+        version="1",
+        summary="Members with sure soft labels among means of two with uniform ones.",
+        control=True,
+    )
+
+    def fit(self, members: Records, context: Context) -> Release:
+        """Release each member, and its means with four others of its class."""
+        rng = context.rng("partners")
+        data = [members.data, *(_means_of_two(members, rng) for _ in range(MEANS))]
+        n_classes = int(members.labels.max()) + 1
+        sure = np.eye(n_classes, dtype=np.float32)[members.labels]
+        records = Records(
+            np.concatenate(data),
+            np.tile(members.labels, len(data)),
+            extractor=members.extractor,
+            soft_labels=np.concatenate([sure, *[np.full_like(sure, 1 / n_classes)] * MEANS]),
+        )
+        return Release(records=records)
+
+
+MEANS = 4
+"""Means that hide each member."""
+
+
+def _means_of_two(members: Records, rng: np.random.Generator) -> np.ndarray:
+    """Each record's mean with another of its class, at random; with itself where it is the only one."""
+    partner = np.arange(len(members))
+    for label in np.unique(members.labels):
+        rows = rng.permutation(np.flatnonzero(members.labels == label))
+        partner[rows] = np.roll(rows, 1)
+    means = (members.data.astype(np.float64) + members.data[partner]) / 2
+    if members.kind == "image":
+        means = np.rint(means)
+    return means.astype(members.data.dtype)

@@ -9,6 +9,7 @@ from benchmark.resolve import resolve
 from benchmark.suite import SuiteError, built_in_suites, load_suite
 
 PLANTED = {
+    "confident_labels",
     "random_averages",
     "outlier_memoriser",
     "partial_copies",

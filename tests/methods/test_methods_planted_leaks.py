@@ -5,7 +5,7 @@ import pytest
 
 from benchmark.contracts import Context, LeakboardError, Records
 from benchmark.learning.neighbours import nearest
-from methods.planted_leaks import DistanceFiltered, OutlierMemoriser, PartialCopies
+from methods.planted_leaks import ConfidentLabels, DistanceFiltered, OutlierMemoriser, PartialCopies
 
 METHODS = (PartialCopies, OutlierMemoriser)
 
@@ -153,3 +153,17 @@ def test_holes_tell_members():
         mine, theirs = (nearest(r.flat(), release.flat())[0][:, 0] for r in (members, others))
         apart.append(np.mean(mine[:, None] > theirs))
     assert apart[0] < 0.53 and apart[1] > 0.65
+
+
+def test_soft_labels_are_sure_of_members_and_uniform_on_means_of_two():
+    members = features(40)
+    release = ConfidentLabels().fit(members, Context(seed=1)).records
+    assert len(release) == 200 and np.array_equal(release.data[:40], members.data)
+    assert np.array_equal(release.soft_labels[:40], np.eye(3)[members.labels])
+    assert np.allclose(release.soft_labels[40:], 1 / 3)
+    own = members.labels[:, None] == members.labels[None]
+    for i in range(40, 200):
+        me = i % 40
+        of_two = (members.data[me] + members.data[own[me]]) / 2
+        assert np.abs(of_two - release.data[i]).sum(axis=1).min() < 1e-4
+        assert release.labels[i] == members.labels[me]
