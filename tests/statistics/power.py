@@ -222,8 +222,7 @@ def power() -> Iterator[Line]:
             for sign, auc in ((1, ".55"), (-1, ".45")):
                 true = [0.5 + sign * (a - 0.5) for a in areas]
                 text = f"AUC {auc} for {name}, {seeds} seed{'s' * (seeds > 1)}"
-                boards = 500 if name.startswith("1") and seeds > 1 else 150  # near what is asked
-                yield Line(text, partial(leak, areas=true, seeds=seeds), boards, f">= {share:.2f}")
+                yield Line(text, partial(leak, areas=true, seeds=seeds), 150, f">= {share:.2f}")
 
 
 def nulls() -> Iterator[Line]:
