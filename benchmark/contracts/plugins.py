@@ -202,7 +202,7 @@ class Method(Plugin):
         """One release for each of many training sets, as :meth:`fit` would make them.
 
         Override it to fit a *fleet* at once (``torch.func``, batched matrix products), which makes shadow attacks
-        affordable. Equal to one by one up to rounding.
+        affordable. Equal to one by one up to rounding; ``check`` compares the two.
 
         Parameters
         ----------
