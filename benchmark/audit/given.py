@@ -49,7 +49,7 @@ ASIDE = 1 / 3
 SHARES: Mapping[str, float] = {"auxiliary": 0.6, "holdout": 0.3, "validation": 0.1}
 """Of the people who are no candidates: what attacks may know, what the negative control releases, early stopping."""
 
-AUDIT_VERSION = "1"
+AUDIT_VERSION = "2"
 """Part of every key of an audit's game: raised when candidates would be dealt differently."""
 
 
@@ -222,6 +222,9 @@ def _shares(
     """Rows of each of the sets of :data:`SHARES`, whole units in each."""
     people = rng.permutation(np.unique(owners[rows]))
     ends = np.rint(np.cumsum(list(SHARES.values())) * len(people)).astype(int)
+    ends[1] = min(
+        ends[1], len(people) - 2
+    )  # the least number of controls that is read leaves two to each
     parts = np.split(people, ends[:-1])
     return {
         name: rng.permutation(rows[np.isin(owners[rows], part)])

@@ -11,10 +11,14 @@ import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from enum import StrEnum
-from typing import Any
+from html import escape
+from typing import TYPE_CHECKING, Any
 
 from benchmark.audit.exchange import ColumnTest
 from benchmark.audit.inputs import Grade
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 __all__ = [
     "SCHEMA",
@@ -202,6 +206,34 @@ class AuditResult:
     commitment: str = ""
     versions: Mapping[str, str] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+
+    @property
+    def table(self) -> pd.DataFrame:
+        """Every test on every release, one a row: ``release``, its ``answer``, and the fields of :class:`Evidence`."""
+        import pandas as pd
+
+        rows = [
+            {"release": release.label, "answer": str(release.answer), **asdict(evidence)}
+            for release in self.releases
+            for evidence in release.evidence
+        ]
+        return pd.DataFrame(rows)
+
+    def _repr_html_(self) -> str:
+        """The answer on each release and the tests that found more than is accepted, for a notebook."""
+        answers = [
+            f"<li><b>{escape(r.label)}</b>: {escape(str(r.answer))}"
+            f"{' (' + escape('; '.join(r.reasons)) + ')' if r.reasons else ''}</li>"
+            for r in self.releases
+        ]
+        people = f"{self.n_members:,} members, {self.n_controls:,} controls"
+        table = self.table
+        shown = table[table["found"]].drop(columns=["answer", "found"])
+        found = "" if shown.empty else shown.to_html(index=False, float_format="{:.3g}".format)
+        return (
+            f"<p><b>{escape(self.name)}</b>: {escape(str(self.answer))}. Evidence: "
+            f"{escape(str(self.grade))}, {people}.</p><ul>{''.join(answers)}</ul>{found}"
+        )
 
     def to_json(self) -> str:
         """``audit.json``: these fields by name with ``schema``; a number that is not known is null."""

@@ -5,7 +5,7 @@ import pytest
 from cohorts import pictures
 
 from benchmark.audit.given import ASIDE, deal
-from benchmark.audit.inputs import AuditInputs
+from benchmark.audit.inputs import FEWEST_PEOPLE, AuditInputs
 from benchmark.audit.seal import AuditError
 from benchmark.contracts import Records
 
@@ -106,3 +106,9 @@ def test_a_gate_is_told_half_of_the_coins():
 def test_without_controls_there_is_no_game():
     with pytest.raises(AuditError, match="Give --controls"):
         deal(given({"members": records(pictures(90, 0))}))
+
+
+def test_the_fewest_people_that_are_read_can_be_dealt():
+    cohort = deal(given(sides(n=FEWEST_PEOPLE)))
+    sizes = [len(getattr(cohort, name)) for name in ("auxiliary", "holdout", "validation")]
+    assert sizes == [6, 2, 2]

@@ -105,7 +105,8 @@ def audited(tmp_path, **changes):
 
 
 def test_what_comes_back_is_randomised(tmp_path):
-    split_data(patients_folder(tmp_path / "data"), tmp_path / "split", PATIENTS, candidates=70)
+    data = patients_folder(tmp_path / "data", n=160)  # fewer than 30 people on a side: 1 in 10⁶
+    split_data(data, tmp_path / "split", PATIENTS, candidates=110)
     inputs = audited(tmp_path)
     seal = read_seal(tmp_path / "split/coins.json")
     assert inputs.grade is Grade.RANDOMISED
