@@ -30,6 +30,7 @@ from benchmark.audit.verdict import (
     least_auc_seen,
     least_exposed,
     least_share_seen,
+    level_of,
 )
 from benchmark.contracts import Access, Kind, Records
 from benchmark.engines import Event
@@ -50,7 +51,7 @@ from benchmark.suite import Suite
 __all__ = ["ERROR", "Options", "Performed", "perform"]
 
 ERROR = 0.05
-"""Chance, at most, that a release which leaks nothing is called leaking, over all tests on it (Bonferroni)."""
+"""Chance, at most, that a release which leaks nothing is called leaking, over all tests on it (weighted Bonferroni)."""
 
 POWER = 0.8
 
@@ -367,7 +368,8 @@ class _Case:
         self, label: str, tests: Sequence[_Test], gates: Sequence[GateResult]
     ) -> ReleaseResult:
         """The answer on one release, and why."""
-        evidence = tuple(_evidence(test, len(tests), self.options.accept) for test in tests)
+        accept = self.options.accept
+        evidence = tuple(_evidence(t, level_of(t.test, len(tests), ERROR), accept) for t in tests)
         failed = [g.reason for g in gates if not g.passed]
         failed += [
             f"members and controls differ by {c.column}" for c in self.columns if not c.passed
@@ -441,9 +443,9 @@ class _Test:
     scores: np.ndarray | None = None
 
 
-def _evidence(test: _Test, n_tests: int, accept: float) -> Evidence:
-    """The figure of a test, held against what is accepted with an error shared by all tests."""
-    level, nan = ERROR / n_tests, float("nan")
+def _evidence(test: _Test, level: float, accept: float) -> Evidence:
+    """The figure of a test, held against what is accepted with its share of the error."""
+    nan = float("nan")
     plain = Evidence(
         risk="linkability" if test.attack.startswith(LINKING) else "singling out",
         attack=test.attack,
@@ -454,7 +456,7 @@ def _evidence(test: _Test, n_tests: int, accept: float) -> Evidence:
         high=nan,
         share_of_controls=nan,
         p_value=test.p_value,
-        adjusted=min(1.0, n_tests * test.p_value),
+        adjusted=min(1.0, test.p_value * ERROR / level),
         surely_exposed=0,
         found=test.p_value <= level,
     )
@@ -474,17 +476,18 @@ def _evidence(test: _Test, n_tests: int, accept: float) -> Evidence:
 
 
 def _power(cohort: Cohort, n_tests: int) -> Power:
-    counts, level = counts_of(cohort.coins, cohort.units, cohort.coins), ERROR / n_tests
+    counts = counts_of(cohort.coins, cohort.units, cohort.coins)
+    level, copies = (level_of(test, n_tests, ERROR) for test in ("auc", "verbatim"))
     n_members, n_controls = counts.n_members, counts.n_controls
     enough = None
     for size in (2**k for k in range(4, 24)):
-        if least_share_seen(n_members, size, level, POWER) <= 0.01:
+        if least_share_seen(n_members, size, copies, POWER) <= 0.01:
             enough = size
             break
     return Power(
         power=POWER,
         auc=least_auc_seen(n_members, n_controls, level, POWER),
-        copied_share=least_share_seen(n_members, n_controls, level, POWER),
+        copied_share=least_share_seen(n_members, n_controls, copies, POWER),
         controls_for_one_percent=enough,
     )
 

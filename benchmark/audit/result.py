@@ -74,7 +74,7 @@ class Evidence:
     share_of_controls : float
         The same share among controls; NaN for ``auc``.
     p_value : float
-        As it is, and ``adjusted`` for all tests on this release (Bonferroni).
+        As it is, and ``adjusted`` for all tests on this release (Bonferroni, where ``verbatim`` has half of the error).
     surely_exposed : int
         Members who are pointed at for being members, at least, with an error that holds for all tests together.
     found : bool

@@ -19,7 +19,16 @@ __all__ = [
     "least_auc_seen",
     "least_exposed",
     "least_share_seen",
+    "level_of",
 ]
+
+
+VERBATIM = 0.5
+"""Share of the error that the test for records released as they are has; all others share the rest alike.
+
+Copies of a few people move no attack's AUC: the one test that is made to see them does not pay for the many that are
+not. It was fixed before any release is looked at, as weights must be.
+"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,6 +77,19 @@ def excess_p_value(counts: Counts) -> float:
     return float(hypergeom.sf(counts.k_members - 1, people, counts.n_members, pointed))
 
 
+def level_of(test: str, n_tests: int, error: float) -> float:
+    """The part of ``error`` that one of ``n_tests`` has (weighted Bonferroni); one of them is called ``verbatim``.
+
+    Examples
+    --------
+    >>> level_of("verbatim", 6, 0.05), round(level_of("auc", 6, 0.05), 4)
+    (0.025, 0.005)
+    """
+    if n_tests == 1:
+        return error
+    return error * (VERBATIM if test == "verbatim" else (1 - VERBATIM) / (n_tests - 1))
+
+
 def least_exposed(counts: Counts, level: float) -> int:
     """Members who are surely exposed: with an error of at most ``level``, no fewer are pointed at for being members.
 
@@ -77,7 +99,7 @@ def least_exposed(counts: Counts, level: float) -> int:
     Examples
     --------
     >>> least_exposed(Counts(k_members=20, n_members=100, k_controls=0, n_controls=100), 0.05)
-    16
+    17
     """
     for e in range(counts.k_members + 1):
         rest = Counts(

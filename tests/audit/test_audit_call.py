@@ -62,3 +62,16 @@ def test_what_cannot_be_audited_is_said():
         audit(release=pictures(40, 2), members=pictures(40, 0), accept=0.2)
     with pytest.raises(LeakboardError):
         audit(release=pictures(40, 2).astype(np.complex64), members=pictures(40, 0))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("n_copies", "answer"), [(9, "leak"), (0, "no leak found")])
+def test_three_percent_of_copies_among_a_fresh_sample(n_copies, answer):
+    fakes = pictures(300, 2)
+    fakes[:n_copies] = pictures(300, 0)[:n_copies]
+    result = audit(
+        release=fakes, members=pictures(300, 0), controls=pictures(300, 1), utilities=[], jobs=1
+    )
+    assert str(result.answer) == answer
+    verbatim = result.table.set_index("test").loc["verbatim"]
+    assert verbatim["value"] == n_copies / 300 and verbatim["found"] == (n_copies > 0)

@@ -14,6 +14,7 @@ from benchmark.audit.verdict import (
     least_auc_seen,
     least_exposed,
     least_share_seen,
+    level_of,
 )
 from benchmark.statistics import auc_p_value
 
@@ -76,3 +77,16 @@ def test_the_stated_auc_is_found_with_the_stated_power():
     coins = np.repeat([True, False], [300, 200])
     found = [auc_p_value(rng.normal(size=500) + shift * coins, coins) <= 0.005 for _ in range(400)]
     assert 0.74 < np.mean(found) < 0.86
+
+
+def test_all_tests_share_one_error():
+    tests = ["verbatim", *["auc"] * 9, *["flags"] * 3, "copies"]
+    assert sum(level_of(t, len(tests), 0.05) for t in tests) == pytest.approx(0.05)
+    assert level_of("verbatim", 1, 0.05) == 0.05
+
+
+def test_few_verbatim_copies_are_found_beside_many_attacks():
+    copied = counts(10, 283, 0, 206)  # 3.5 % of the members
+    by_hand = np.prod([(283 - i) / (489 - i) for i in range(10)])
+    assert excess_p_value(copied) == pytest.approx(by_hand)
+    assert 0.05 / 15 < by_hand <= level_of("verbatim", 15, 0.05)
