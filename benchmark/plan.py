@@ -259,7 +259,7 @@ class _Builder:
         for attack in self.resolved.attacks:
             if _is_gate(attack):
                 self._add_attack(place, None, "", attack)
-        if place.seed == self.resolved.seeds[0]:
+        if self.resolved.decoys and place.seed == self.resolved.seeds[0]:
             self._add_decoys(place)
         for method in (*self.resolved.methods, *self.resolved.published):
             fit = self._add_fit(place, method)

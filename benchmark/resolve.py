@@ -159,7 +159,7 @@ class ResolvedDataset:
 
 @dataclass(frozen=True, kw_only=True)
 class Resolved:
-    """All that a plan is made from."""
+    """All that a plan is made from; without ``decoys`` where methods cannot be fitted on other coins: in an audit."""
 
     suite: str
     seeds: tuple[int, ...]
@@ -170,6 +170,7 @@ class Resolved:
     perturbations: tuple[ResolvedPlugin, ...]
     limits: Limits
     published: tuple[ResolvedPlugin, ...] = ()
+    decoys: bool = True
 
 
 def resolve(

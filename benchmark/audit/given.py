@@ -333,6 +333,7 @@ def plan_audit(
         utilities=tuple(_plugin(registry, "utilities", *u) for u in utilities),
         perturbations=(),
         limits=Limits(),
+        decoys=False,
     )
     commitment = inputs.seal.commitment if inputs.seal else digest([AUDIT_VERSION, "not sealed"])
     plan = make_plan(resolved, commitment)

@@ -48,6 +48,8 @@ def test_arrays_paths_and_records_answer_alike(tmp_path):
     assert json.loads((out / "audit.json").read_text())["answer"] == "leak"
     assert [e.value for e in other.releases[0].evidence if e.test == "verbatim"] == [0.3]
     assert str(other.answer) == "leak"
+    nodes = [json.loads(p.read_text()) for p in (out / "private/nodes/records").iterdir()]
+    assert {node["status"] for node in nodes} == {"ok"}
 
 
 def test_without_controls_copies_alone():
