@@ -594,11 +594,13 @@ def _print_board(made: Run) -> None:
     """The leaderboard as terminal tables, one for each dataset and feature space."""
     from benchmark.tables import board_tables
 
-    for table, violations in board_tables(made.table, console.width):
+    for table, violations, warnings in board_tables(made.table, console.width):
         console.print()
         console.print(table)
         for said in violations:
             console.print(Text.assemble(("violation", "bold red"), f" {said}"))
+        for said in warnings:
+            console.print(Text.assemble(("warning", "bold yellow"), f" {said}"))
 
 
 def _print_claims(made: Run) -> None:

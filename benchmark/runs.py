@@ -693,10 +693,21 @@ def protocol(suite: Suite) -> list[dict[str, str]]:
             "text": "holdout releases fresh real records that are no candidates: every attack must be at "
             "chance. identity releases the members: each attack must reach the figure that it declares. "
             "Attacks with a closed form must match it. A classifier that is told half of the coins, without "
-            "any release, must be at chance on the other half. With twenty seeds or more, the share of AUC "
+            "any release, must be at chance on the other half. A decoy is a release that was fitted on other coins of "
+            "the same candidates, which an attack cannot tell from the others: against this run's coins it must be at "
+            "chance, or it knows them from elsewhere. With twenty seeds or more, the share of AUC "
             "intervals that miss 0.5 where an attack must be at chance has to lie in the binomial range around "
             "what they promise (calibration). Checks that chance can fail share an error of 1 % over the whole "
             "run (Bonferroni). An attack whose control fails is void where it failed.",
+        },
+        {
+            "title": "Releases that are not judged",
+            "text": "Void: a release holds near-copies of records that no method has seen (non-members, "
+            "validation, test, hold-out), more than fresh real records do by chance. Not judged: releases for "
+            "different members are equal, or share at least half of their made-up records, so that attacks on "
+            "membership have nothing to find and say nothing. A release may hold at most "
+            f"{suite.limits.release_size:g} records for each member: more would take every attack's time and could "
+            "hide what it holds.",
         },
         {
             "title": "Intervals",
@@ -757,7 +768,8 @@ def protocol(suite: Suite) -> list[dict[str, str]]:
         {
             "title": "Utility",
             "text": "Trained on the release, measured on real test records; validation records serve early "
-            "stopping. Relative figures divide by training on the real members (identity) at the same seed.",
+            "stopping. Relative figures divide by training on the real members (identity) at the same seed. A release "
+            "whose interval lies above that of the members themselves gets a warning: it may have been made from more.",
         },
         *(perturbed if suite.perturbations else []),
         *(published if suite.publish else []),

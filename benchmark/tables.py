@@ -59,10 +59,11 @@ class _Part:
     rows: list[dict[str, str]]
     verdicts: list[str]
     violations: list[str]
+    warnings: list[str]
 
 
-def board_tables(ranked: Any, width: int) -> Iterator[tuple[Table, list[str]]]:
-    """The leaderboard, a table for each dataset and feature space with the violations in it.
+def board_tables(ranked: Any, width: int) -> Iterator[tuple[Table, list[str], list[str]]]:
+    """The leaderboard, a table for each dataset and feature space with the violations and the warnings in it.
 
     Parameters
     ----------
@@ -79,7 +80,7 @@ def board_tables(ranked: Any, width: int) -> Iterator[tuple[Table, list[str]]]:
             said = Text("\n" + verdict if verdict else "", style=ROW_STYLES.get(verdict, "dim"))
             first = Text.assemble(row["privacy"], said)
             table.add_row(first, *(Text(row[title]) for title in kept[1:]))
-        yield table, part.violations
+        yield table, part.violations, part.warnings
 
 
 def board_html(ranked: Any) -> str:
@@ -98,6 +99,7 @@ def _html_table(part: _Part, titles: Sequence[str]) -> str:
             cells[0] += f'<br><span style="font-weight: {weight}">{escape(verdict)}</span>'
         body += f"<tr>{''.join(f'<td>{cell}</td>' for cell in cells)}</tr>"
     said = "".join(f"<p><b>violation</b> {escape(text)}</p>" for text in part.violations)
+    said += "".join(f"<p><b>warning</b> {escape(text)}</p>" for text in part.warnings)
     return (
         f"<table><caption>{escape(part.title)}</caption><thead><tr>{head}</tr></thead>"
         f"<tbody>{body}</tbody></table>{said}"
@@ -118,6 +120,7 @@ def _parts(ranked: Any, with_tpr: bool) -> Iterator[_Part]:
             rows=[dict(zip(TITLES, _cells(row, with_tpr), strict=True)) for row in each],
             verdicts=[_verdict(row) for row in each],
             violations=[f"{r['method_label']}: {r['violation']}" for r in each if r["violation"]],
+            warnings=[f"{r['method_label']}: {r['warning']}" for r in each if r["warning"]],
         )
 
 

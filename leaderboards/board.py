@@ -117,6 +117,7 @@ class Row:
     """Of worst cases, by access level and the label of the other method: above 0 where this row leaks more."""
     facts: Cell = field(default_factory=Cell)
     violations: list[str] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
     bar: tuple[str, str] | None = None
     """The verdict that it gets whatever its figures are, and why."""
     problems: list[Problem] = field(default_factory=list)
@@ -285,6 +286,8 @@ def _file(row: Row, record: dict[str, Any]) -> None:
     metric, figure = record["metric"], _figure(record)
     if metric == "violation":
         row.violations.append(record["reason"])
+    elif metric == "warning":
+        row.warnings.append(record["reason"])
     elif metric == "bar":
         row.bar = (record["status"], record["reason"])
     elif record.get("versus"):

@@ -340,6 +340,7 @@ _COLUMNS = [
         "measured_epsilon",
         "k_anonymity",
         "violation",
+        "warning",
         "fit_duration_s",
     ),
 ]
@@ -374,6 +375,7 @@ def _record(group: Group, standing: Standing, access: str) -> dict:
         ),
         (row.fact("k_anonymity") or _NOTHING).value,
         "; ".join(dict.fromkeys(row.violations)),
+        "; ".join(dict.fromkeys(row.warnings)),
         (row.fact("fit_duration_s") or _NOTHING).value,
     )
     return dict(zip(_COLUMNS, values, strict=True))

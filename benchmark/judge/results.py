@@ -222,6 +222,7 @@ def collect(
     collector = _Collector(plan, store, records, confidence)
     collector.attacks()
     collector.utilities()
+    collector.surprises()
     collector.fits()
     collector.comparisons()
     collector.pareto()
@@ -812,6 +813,25 @@ class _Collector:
                 here = self.gains.setdefault((cells[0].dataset, cells[0].features), {})
                 here.setdefault(method.label, {})[utility.label, metric] = mean
 
+    def surprises(self) -> None:
+        """A warning on each release that is clearly more useful than the members themselves.
+
+        By the utility that ranks: its interval lies above that of ``identity``, which is stricter than a test of the
+        difference would be.
+        """
+        real = [m.label for m in self.plan.resolved.methods if _name_for_controls(m) == "identity"]
+        for cells in _grouped(c for c in self.plan.cells if c.kind == "fit"):
+            cell, method = cells[0], cells[0].method
+            gains = self.gains.get((cell.dataset, cell.features), {})
+            chosen = ranking_utility(gains)
+            if method is None or _is_control(method) or chosen is None or not real:
+                continue
+            own, members = (gains.get(label, {}).get(chosen) for label in (method.label, real[0]))
+            said = more_useful(own, members) if own and members else ""
+            if said:
+                figure = exact(1.0, "intervals apart")
+                self._fact_row(cell, "warning", figure, reason=f"{said} ({' '.join(chosen)})")
+
     def fits(self) -> None:
         """Rows of what each fit cost and claims."""
         for cells in _grouped(c for c in self.plan.cells if c.kind == "fit"):
@@ -985,6 +1005,17 @@ def least_p_value(figures: Sequence[Estimate]) -> Estimate:
     least = min(f.value for f in figures)
     method = f"least of {len(figures)} seeds, Bonferroni; {figures[0].method}"
     return exact(min(1.0, len(figures) * least), method if len(figures) > 1 else figures[0].method)
+
+
+def more_useful(own: Estimate, members: Estimate) -> str:
+    """What to say of a release whose utility is clearly above that of the members; empty where it is not."""
+    if not own.low > members.high:  # also where either is not known
+        return ""
+    sides = [f"{f.value:.3f} [{f.low:.3f}, {f.high:.3f}]" for f in (own, members)]
+    return (
+        "more useful than the members themselves: look at what it was trained on. "
+        f"{sides[0]} against {sides[1]}"
+    )
 
 
 def ranking_utility(

@@ -22,6 +22,7 @@ def ranked(**more):
         "privacy_rank_to": 11,
         "verdict": "no leak found",
         "violation": "",
+        "warning": "",
         "utility_value": 0.729,
         "utility_low": 0.685,
         "utility_high": 0.769,
@@ -42,9 +43,9 @@ def ranked(**more):
 def printed(frame, width):
     console = Console(file=io.StringIO(), width=width, soft_wrap=True)
     told = []
-    for table, violations in board_tables(frame, width):
+    for table, violations, warnings in board_tables(frame, width):
         console.print(table)
-        told += violations
+        told += [*violations, *warnings]
     return console.file.getvalue(), told
 
 
@@ -113,3 +114,9 @@ def test_a_notebook_gets_the_same_figures_escaped():
     for part in ("digits · pixels", "10–11", "0.729<br>[0.685, 0.769]", "1.234"):
         assert part in page
     assert "TPR" not in page
+
+
+def test_a_warning_is_told_below_the_table_and_in_a_notebook():
+    frame = ranked(method_label="b[1]", warning="more useful than <real>")
+    assert printed(frame, 140)[1] == ["b[1]: more useful than <real>"]
+    assert "<b>warning</b> b[1]: more useful than &lt;real&gt;" in board_html(frame)

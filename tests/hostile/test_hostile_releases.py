@@ -31,6 +31,9 @@ def test_a_release_of_records_it_cannot_have_seen_is_void(table, label):
     assert row["verdict"] == "void"
     assert "released records it cannot have seen" in row["unranked"]
     assert not row["ranked"]
+    assert row["warning"].startswith("more useful than the members themselves") == (
+        label == "public_copy"
+    )
 
 
 @pytest.mark.parametrize("label", ["finished", "finished_part"])

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from benchmark.judge.results import COLUMNS, least_p_value, ranking_utility
+from benchmark.judge.results import COLUMNS, least_p_value, more_useful, ranking_utility
 from benchmark.statistics import Estimate
 
 
@@ -29,3 +29,22 @@ def test_p_values_of_seeds_are_not_averaged():
 
 def test_the_columns_name_subgroups():
     assert COLUMNS["subgroup"] == "string"
+
+
+@pytest.mark.parametrize(
+    ("own", "said"),
+    [
+        ((0.99, 0.95, 1.00), True),
+        ((0.95, 0.92, 0.97), False),  # the intervals meet
+        ((0.80, 0.70, 0.85), False),
+        ((0.99, np.nan, np.nan), False),
+    ],
+)
+def test_a_release_is_more_useful_than_the_members_where_intervals_are_apart(own, said):
+    text = more_useful(Estimate(*own, "example"), Estimate(0.90, 0.86, 0.93, "example"))
+    assert bool(text) == said
+    if said:
+        assert text == (
+            "more useful than the members themselves: look at what it was trained on. "
+            "0.990 [0.950, 1.000] against 0.900 [0.860, 0.930]"
+        )

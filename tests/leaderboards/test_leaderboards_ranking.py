@@ -192,6 +192,16 @@ def test_a_worst_case_that_rests_on_a_void_attack_is_not_ranked():
     assert table.loc["a", "verdict"] == "incomplete"
 
 
+def test_a_warning_stands_on_its_row_and_changes_no_verdict():
+    base = {"dataset": "d", "features": "pixels", "method": "a", "method_params": "{}"}
+    doubt = row(**base, metric="warning", value=1.0, reason="more useful than the members")
+    calm = release("b", (0.5, 0.45, 0.55))
+    plain = ranked([*release("a", (0.6, 0.55, 0.65)), *calm])
+    table = ranked([*release("a", (0.6, 0.55, 0.65)), *calm, doubt])
+    assert dict(table["warning"]) == {"a": "more useful than the members", "b": ""}
+    assert table.drop(columns="warning").equals(plain.drop(columns="warning"))
+
+
 def test_a_leak_stands_whatever_is_missing_and_a_violation_comes_before_all():
     base = {"dataset": "d", "features": "pixels", "method": "a", "method_params": "{}"}
     gap = row(**base, attack="far", attack_params="{}", status="timeout", reason="600 s")
