@@ -5,7 +5,9 @@ Seeds are pooled. Given all near-copies, those of the release and those of the h
 binomial where both come by chance; its share is that of the pairs compared. The tests share the error of the controls.
 
 *Not judged*: the releases for different members, of different seeds, are equal, or have half of their records in
-common that are no real ones. A figure of membership says nothing of a release on which members have no influence.
+common that are no real ones. So are those of one seed and of its decoy, other coins of the same candidates, where the
+method has one: a single seed shows it too. A figure of membership says nothing of a release on which members have no
+influence.
 """
 
 from __future__ import annotations
@@ -15,11 +17,22 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from benchmark.nodes import load_records
 from benchmark.plan import Cell, Plan
+from benchmark.provenance import fingerprints, multiset_digest
 from benchmark.statistics import rate_excess_p_value
 from benchmark.store import Record, Store
 
-__all__ = ["NOT_JUDGED", "VOID", "Bar", "Origin", "load_origins", "unmoved", "unseen_copies"]
+__all__ = [
+    "NOT_JUDGED",
+    "VOID",
+    "Bar",
+    "Origin",
+    "Twin",
+    "load_origins",
+    "unmoved",
+    "unseen_copies",
+]
 
 VOID, NOT_JUDGED = "void", "not judged"
 """Statuses of a row of the board, the stronger last: a release that ignores its members explains its copies."""
@@ -37,8 +50,22 @@ class Bar:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Twin:
+    """A method's release for other coins of one seed's candidates.
+
+    ``digest`` and ``prints``: of the release as a multiset, and of its distinct records; ``overlap`` in [0, 1]: share
+    of the fewer members that are members by both coins.
+    """
+
+    seed: int
+    digest: str
+    prints: np.ndarray
+    overlap: float
+
+
+@dataclass(frozen=True, kw_only=True)
 class Origin:
-    """What is known of one method's releases in one place, over the seeds that have one.
+    """What is known of one method's releases in one place, over the seeds that have one, and of its decoy.
 
     ``cells``: those of one space; ``counts``: ``copies, exact, pairs, fresh_copies, fresh_pairs`` of each seed;
     ``digests`` and ``prints``: of each release as a multiset, and its distinct records that are no real ones.
@@ -49,6 +76,7 @@ class Origin:
     counts: Sequence[Mapping[str, int]] = field(default_factory=tuple)
     digests: Sequence[str] = field(default_factory=tuple)
     prints: Sequence[np.ndarray] = field(default_factory=tuple)
+    twin: Twin | None = None
 
     @property
     def row(self) -> tuple[str, str, str]:
@@ -72,6 +100,7 @@ def load_origins(plan: Plan, store: Store, records: Mapping[str, Record]) -> lis
             groups.setdefault((cell.dataset, cell.features, cell.method.label, space), []).append(
                 cell
             )
+    twins = _load_twins(plan, store, records)
     return [
         Origin(
             cells=cells,
@@ -79,9 +108,35 @@ def load_origins(plan: Plan, store: Store, records: Mapping[str, Record]) -> lis
             counts=[records[c.key].values for c in cells],
             digests=[str(records[c.key].values["multiset"]) for c in cells],
             prints=[store.arrays(c.key, "prints")["made"] for c in cells],
+            twin=twins.get(row),
         )
-        for (*_, space), cells in groups.items()
+        for row, cells in groups.items()
+        for *_, space in [row]
     ]
+
+
+def _load_twins(
+    plan: Plan, store: Store, records: Mapping[str, Record]
+) -> dict[tuple[str, str, str, str], Twin]:
+    """The releases that decoys are, by row and the space that they were fitted in."""
+    found: dict[tuple[str, str, str, str], Twin] = {}
+    for cell in plan.cells:
+        fitted = cell.kind == "decoy" and cell.fit in records and records[cell.fit].status == "ok"
+        if not fitted or cell.method is None:
+            continue
+        space = str(plan.nodes[cell.fit].spec["space"])
+        row = (cell.dataset, cell.features, cell.method.label, space)
+        if row not in found:
+            release = load_records(store, cell.fit, "release")
+            secret = store.arrays(cell.game, "secret")
+            ours, theirs = secret["coins"].astype(bool), secret["decoy"].astype(bool)
+            found[row] = Twin(
+                seed=cell.seed,
+                digest=multiset_digest(release),
+                prints=fingerprints(release),
+                overlap=float((ours & theirs).sum() / max(min(ours.sum(), theirs.sum()), 1)),
+            )
+    return found
 
 
 def unseen_copies(origin: Origin, level: float) -> Bar | None:
@@ -123,4 +178,27 @@ def unmoved(origin: Origin) -> Bar | None:
             if fewest and shared >= ALIKE * fewest:
                 why = f"{shared:,} of {fewest:,} made-up records are the same for the members of {seeds}"
                 return Bar(status=NOT_JUDGED, reason=f"does not respond to its members: {why}")
-    return None
+    return _like_its_twin(origin)
+
+
+def _like_its_twin(origin: Origin) -> Bar | None:
+    """Why a row is not judged for its decoy, which shares about half of the members.
+
+    A method that maps each record by itself may release as many equal records as there are members in common: what is
+    beyond them must not be alike.
+    """
+    twin = origin.twin
+    seeds = [cell.seed for cell in origin.cells]
+    if twin is None or twin.seed not in seeds:
+        return None
+    i = seeds.index(twin.seed)
+    shared = len(np.intersect1d(origin.prints[i], twin.prints))
+    fewest = min(len(origin.prints[i]), len(twin.prints))
+    whose = f"the members of seed {twin.seed} and of other coins of its candidates"
+    if origin.digests[i] == twin.digest:
+        why = f"its releases for {whose} are equal"
+    elif fewest and shared >= (twin.overlap + ALIKE * (1 - twin.overlap)) * fewest:
+        why = f"{shared:,} of {fewest:,} made-up records are the same for {whose}"
+    else:
+        return None
+    return Bar(status=NOT_JUDGED, reason=f"does not respond to its members: {why}")

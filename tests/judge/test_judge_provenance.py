@@ -1,9 +1,11 @@
 """Rows are barred by their counts and by what their releases have in common."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
-from benchmark.judge.provenance import NOT_JUDGED, VOID, Origin, unmoved, unseen_copies
+from benchmark.judge.provenance import NOT_JUDGED, VOID, Origin, Twin, unmoved, unseen_copies
 from benchmark.plan import Cell
 from benchmark.resolve import ResolvedPlugin
 
@@ -55,3 +57,24 @@ def test_neither_are_those_with_half_of_their_made_up_records_in_common(shared, 
 
 def test_real_records_in_common_are_members_in_common():
     assert unmoved(origin()) is None
+
+
+def single(made, prints, digest="other", overlap=0.5, seed=0):
+    one = origin(digests=("a",), prints=(made,))
+    prints = np.array(prints, dtype=np.uint64)
+    return replace(one, twin=Twin(seed=seed, digest=digest, prints=prints, overlap=overlap))
+
+
+def test_one_seed_is_compared_with_its_decoy():
+    bar = unmoved(single((), (), digest="a"))
+    assert bar.status == NOT_JUDGED
+    assert "for the members of seed 0 and of other coins of its candidates are equal" in bar.reason
+    assert unmoved(single((), ())) is None
+    assert unmoved(single((), (), digest="a", seed=1)) is None
+
+
+@pytest.mark.parametrize(("shared", "barred"), [(10, False), (14, False), (15, True), (20, True)])
+def test_a_decoy_may_share_what_its_members_share(shared, barred):
+    # Half of the members in common explain 10 of 20 records; 5 more, half of the rest, are too many.
+    bar = unmoved(single(range(20), range(20 - shared, 60)))
+    assert (bar is not None) == barred
