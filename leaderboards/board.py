@@ -14,6 +14,15 @@ import pandas as pd
 ACCESS_ORDER = ("none", "records", "sampler", "weights", "trainer")
 """Access levels, weakest first. A level that is not listed counts as stronger than all of them."""
 
+ACCESS_WORDS = {
+    "none": "nothing of the release",
+    "records": "the released records alone",
+    "sampler": "also as many new draws from the generator as it likes",
+    "weights": "also the trained generator itself",
+    "trainer": "takes part in the training of a model on the release, which every release allows",
+}
+"""What an attacker with each access may use."""
+
 ABSENT = ("failed", "crashed", "timeout", "out of memory", "blocked", "unavailable", "missing")
 """Statuses of a cell that should have a figure and has none."""
 

@@ -238,12 +238,14 @@ def _safer(one: Standing, other: Standing, access: str) -> bool:
 def found_words(standing: Standing) -> str:
     """Which way the members of a leak stand out, or the least leak that would have been found where none was."""
     worst = standing.worst.get(PRIVACY_METRIC)
-    if standing.verdict == "leak" and worst is not None and worst.direction == "farther":
-        return "members are farther than chance" if worst.low > 0.5 else ""
+    if standing.verdict == "leak" and worst is not None and worst.direction:
+        return f"members are {worst.direction} than chance" if worst.low > 0.5 else ""
     least = standing.worst.get("detectable_auc")
-    if standing.verdict == "no leak found" and least is not None and least.known:
-        return f"an AUC of {number(least.value)} would have been found with 80 % power"
-    return ""
+    if standing.verdict != "no leak found" or least is None:
+        return ""
+    if not least.known:
+        return "no AUC would have been found with 80 % power: too few candidates"
+    return f"an AUC of {number(least.value)} would have been found with 80 % power"
 
 
 def _give_ranks(ranked: list[Standing], access: str) -> None:

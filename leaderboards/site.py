@@ -16,7 +16,7 @@ import pandas as pd
 from markupsafe import Markup, escape
 
 from leaderboards import charts, figures, robustness, views
-from leaderboards.board import Board, access_rank, read_board
+from leaderboards.board import ACCESS_WORDS, Board, access_rank, read_board
 from leaderboards.ranking import TPR_METRIC, VERDICTS, epsilon_ceiling, found_words, rank_board
 
 MARKS = {
@@ -153,8 +153,15 @@ def _page(board: Board, curves: pd.DataFrame, info: dict[str, Any]) -> str:
             levels=board.levels,
             overview=views.overview(groups) if len(groups) > 1 else [],
             verdicts=VERDICTS,
+            access_words=ACCESS_WORDS,
+            one_seed=_one_seed((info.get("suite") or {}).get("seeds")),
         )
     )
+
+
+def _one_seed(seeds: Any) -> bool:
+    """Whether a suite's seeds, listed or counted, are one."""
+    return len(seeds) == 1 if isinstance(seeds, (list, tuple)) else seeds == 1
 
 
 @cache

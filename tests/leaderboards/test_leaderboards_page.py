@@ -153,6 +153,21 @@ def test_the_first_stop_of_the_tab_key_skips_to_the_boards(visit):
     assert page.evaluate("document.activeElement.id") == "main"
 
 
+def test_access_levels_are_explained_where_they_are_chosen(visit):
+    page = visit()
+    said = page.locator(".tools + .levels").inner_text()
+    assert "records: the released records alone." in said
+    assert "weights: also the trained generator itself." in said and "sampler" not in said
+
+
+def test_what_the_verdicts_mean_opens_on_demand(visit):
+    page = visit()
+    meaning = page.locator("details.verdicts dd >> nth=0")
+    assert not meaning.is_visible()
+    page.click("details.verdicts > summary")
+    assert meaning.is_visible()
+
+
 @pytest.mark.parametrize("script", [True, False])
 def test_the_access_filter_changes_the_worst_case(visit, script):
     page = visit(java_script_enabled=script)

@@ -491,3 +491,37 @@ def test_the_verdict_says_which_way_and_what_would_have_been_found():
     words = {s.row.method: ranking.found_words(s) for s in found}
     assert words["a"] == "members are farther than chance"
     assert words["b"] == "an AUC of 0.543 would have been found with 80 % power"
+
+
+@pytest.mark.parametrize(
+    ("direction", "low", "said"),
+    [
+        ("nearer", 0.55, "members are nearer than chance"),
+        ("farther", 0.55, "members are farther than chance"),
+        ("nearer", 0.5, ""),
+    ],
+)
+def test_a_leak_says_which_way_its_auc_points_where_the_auc_shows_it(direction, low, said):
+    rows = [{**r, "direction": direction} for r in release("a", (0.6, low, 0.7))]
+    base = {"dataset": "d", "features": "pixels", "method": "a", "method_params": "{}"}
+    rows += [
+        row(
+            **base,
+            access="records",
+            attack="worst_case",
+            metric="epsilon_lower",
+            value=1.0,
+            reason="near",
+        )
+    ]
+    (one,) = ranking.standings(board.read_board(frame(rows)).groups[0], "records")
+    assert (one.verdict, ranking.found_words(one)) == ("leak", said)
+
+
+def test_a_sample_that_could_show_no_leak_is_said_to_be_too_small():
+    base = {"dataset": "d", "features": "pixels", "method": "b", "method_params": "{}"}
+    figure = {"attack": "worst_case", "metric": "detectable_auc", "value": float("nan")}
+    least = row(**base, **figure, access="records")
+    rows = [*release("b", (0.51, 0.5, 0.55)), least]
+    (one,) = ranking.standings(board.read_board(frame(rows)).groups[0], "records")
+    assert ranking.found_words(one).startswith("no AUC would have been found")

@@ -393,3 +393,12 @@ def test_results_of_an_earlier_version_still_make_a_page(tmp_path):
 )
 def test_backticks_are_code_and_all_else_is_escaped(text, expected):
     assert _prose(text) == expected
+
+
+@pytest.mark.parametrize(("seeds", "one"), [([0], True), (1, True), ([0, 1], False), (3, False)])
+def test_one_seed_is_said_to_tell_of_these_releases_alone(seeds, one):
+    info = make_info()
+    info["suite"] = {**info["suite"], "seeds": seeds}
+    page = leaderboards.site.render(make_results(), make_curves(), info)
+    assert ("<strong>One seed:</strong> verdicts and ranks are about these releases" in page) == one
+    assert ("One seed tells of these releases alone" in page) == one
