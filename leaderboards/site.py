@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import base64
-import hashlib
 import json
 import math
-import os
 from functools import cache
 from importlib.resources import files
 from pathlib import Path
@@ -17,6 +14,7 @@ from markupsafe import Markup, escape
 
 from leaderboards import charts, figures, robustness, views
 from leaderboards.board import ACCESS_WORDS, Board, access_rank, read_board
+from leaderboards.page import content_policy, palette, write_whole
 from leaderboards.ranking import TPR_METRIC, VERDICTS, epsilon_ceiling, found_words, rank_board
 
 MARKS = {
@@ -75,8 +73,8 @@ def build_site(
     """
     out, board = Path(out), read_board(results)
     out.mkdir(parents=True, exist_ok=True)
-    _write(out / "leaderboard.json", _json(board, info))
-    return _write(out / "index.html", _page(board, curves, info))
+    write_whole(out / "leaderboard.json", _json(board, info))
+    return write_whole(out / "index.html", _page(board, curves, info))
 
 
 def write_json(results: pd.DataFrame, info: dict[str, Any], out: Path) -> Path:
@@ -87,7 +85,7 @@ def write_json(results: pd.DataFrame, info: dict[str, Any], out: Path) -> Path:
     """
     out = Path(out)
     out.mkdir(parents=True, exist_ok=True)
-    return _write(out / "leaderboard.json", _json(read_board(results), info))
+    return write_whole(out / "leaderboard.json", _json(read_board(results), info))
 
 
 def _json(board: Board, info: dict[str, Any]) -> str:
@@ -133,16 +131,12 @@ def render(results: pd.DataFrame, curves: pd.DataFrame, info: dict[str, Any]) ->
 def _page(board: Board, curves: pd.DataFrame, info: dict[str, Any]) -> str:
     sections = views.view_groups(board, curves, info)
     groups = [g for g in sections if not g.about.get("known_answer")]
-    css, js = _asset("static/board.css"), _asset("static/board.js")
-    policy = (
-        f"default-src 'none'; style-src {_digest(css)}; script-src {_digest(js)}; img-src data:; "
-        "base-uri 'none'; form-action 'none'"
-    )
+    css, js = palette() + _asset("static/board.css"), _asset("static/board.js")
     return (
         _environment()
         .get_template("index.html.j2")
         .render(
-            policy=policy,
+            policy=content_policy(css, js),
             css=css,
             js=js,
             info=info,
@@ -234,10 +228,6 @@ def _link(url: Any) -> str:
     return text if text.startswith(("https://", "http://")) else ""
 
 
-def _digest(text: str) -> str:
-    return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"
-
-
 def _asset(name: str) -> str:
     return files("leaderboards").joinpath(name).read_text(encoding="utf-8")
 
@@ -261,11 +251,3 @@ def _strict(value: Any) -> Any:
     if isinstance(value, float) and not math.isfinite(value):
         return None
     return value
-
-
-def _write(path: Path, text: str) -> Path:
-    """Write a file whole or not at all."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    temporary.write_text(text, encoding="utf-8")
-    temporary.replace(path)
-    return path
