@@ -14,7 +14,7 @@ from benchmark.contracts import LeakboardError
 
 if TYPE_CHECKING:
     from benchmark.audit.inputs import Reading
-    from benchmark.audit.result import AuditResult, Evidence, ReleaseResult
+    from benchmark.audit.result import AuditResult, Evidence
 
 __all__ = ["app"]
 
@@ -73,6 +73,9 @@ def audit(
     ] = 0.5,
     name: Annotated[str, typer.Option(help="Of the audit, on its report.")] = "audit",
     out: Annotated[Path | None, typer.Option(help="Folder. [default: audits/NAME]")] = None,
+    pdf: Annotated[
+        bool, typer.Option("--pdf", help="Print the report on A4 too, with a Chromium.")
+    ] = False,
     jobs: Annotated[int | None, typer.Option(min=1, help="Nodes at a time.")] = None,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
     max_gb: MaxGB = 4.0,
@@ -80,9 +83,10 @@ def audit(
     """Audit finished releases."""
     if context.invoked_subcommand is not None:
         return
-    from benchmark.audit.files import nodes_folder, take_folder, write_audit
+    from benchmark.audit.files import RESULT, nodes_folder, take_folder, write_audit
     from benchmark.audit.inputs import Places, read_inputs
     from benchmark.audit.perform import Options, perform
+    from benchmark.audit.report import REPORT, find_browser, write_pdf
 
     if not release or members is None:
         raise LeakboardError(
@@ -91,6 +95,8 @@ def audit(
         )
     if not 0.5 <= accept < 1:
         raise LeakboardError(f"--accept must be in [0.5, 1). Got {accept:g}.")
+    if pdf:
+        find_browser()  # rather now than after the audit
     labels = ["release"] if len(release) == 1 else [f"release {i + 1}" for i in range(len(release))]
     places = Places(
         releases=dict(zip(labels, release, strict=True)),
@@ -114,7 +120,10 @@ def audit(
     performed = perform(inputs, nodes_folder(folder), options, prepare=lambda: take_folder(folder))
     write_audit(folder, performed)
     typer.echo("\n".join(said(performed.result)))
-    typer.echo(f"result       {folder / 'audit.json'}")
+    typer.echo(f"report       {folder / REPORT}")
+    if pdf:
+        typer.echo(f"             {write_pdf(folder / REPORT, folder / 'report.pdf')}")
+    typer.echo(f"result       {folder / RESULT}")
     if performed.exposed:
         typer.echo(f"who          python -m benchmark audit exposed {folder}   (private)")
     raise SystemExit(performed.result.answer.exit_status)
@@ -176,32 +185,16 @@ def _reading(
 
 def said(result: AuditResult) -> list[str]:
     """The answer in a few lines, without any name of a file or a patient."""
+    from benchmark.audit.words import sentence
+
     who = "patients" if result.people_are_known else "each record counted as a person"
     lines = [
         f"evidence     {result.grade}: {result.n_members:,} members, {result.n_controls:,} controls ({who})"
     ]
     for release in result.releases:
-        lines += [f"{release.label:<12} {sentence(release, result.accepted_auc)}"]
+        lines += [f"{release.label:<12} {sentence(result, release)}"]
         lines += [f"             {_of(e)}" for e in release.evidence if e.found]
     return lines
-
-
-def sentence(release: ReleaseResult, accepted_auc: float) -> str:
-    """What is to be said of one release, first of all."""
-    answer = str(release.answer)
-    reasons = "; ".join(release.reasons)
-    if answer == "leak":
-        surely = f" {release.n_exposed:,} members are surely exposed." if release.n_exposed else ""
-        return f"Do not release: it says who was a member, more than is accepted.{surely} {reasons}".rstrip()
-    if answer == "cannot be judged":
-        return f"Cannot be judged: {reasons}."
-    power = release.power
-    assert power is not None  # membership was judged
-    beyond = "" if accepted_auc == 0.5 else f" above the accepted AUC of {accepted_auc:g}"
-    return (
-        f"No leak{beyond} found by these attacks; an AUC below {power.auc:.3f}, or copies of less than "
-        f"{power.copied_share:.1%} of the members, might not have been seen."
-    )
 
 
 def _of(evidence: Evidence) -> str:

@@ -2,6 +2,7 @@
 
 ::
 
+    <out>/report.html           the result in words, for the data-protection officer
     <out>/audit.json            the result: aggregates and digests alone
     <out>/private/exposed.csv   who is exposed, by file and patient; its owner's alone (600)
     <out>/private/nodes/        records and artifacts of the nodes, which hold private records (700)
@@ -13,9 +14,11 @@ import csv
 import io
 import os
 from collections.abc import Sequence
+from datetime import date
 from pathlib import Path
 
 from benchmark.audit.perform import Performed
+from benchmark.audit.report import write_report
 from benchmark.audit.result import ExposedPerson
 from benchmark.audit.seal import AuditError
 
@@ -49,7 +52,8 @@ def nodes_folder(out: Path) -> Path:
 
 
 def write_audit(out: Path, performed: Performed) -> None:
-    """Write the result, and apart from it who is exposed."""
+    """Write the result with its report, and apart from it who is exposed."""
+    write_report(performed.result, out, date.today())
     _write(out / RESULT, performed.result.to_json() + "\n", 0o644)
     _write(out / PRIVATE / EXPOSED, _table(performed.exposed), 0o600)
 

@@ -32,6 +32,7 @@ from benchmark.audit.verdict import (
     least_share_seen,
     level_of,
 )
+from benchmark.audit.words import without_names
 from benchmark.contracts import Access, Kind, Records
 from benchmark.engines import Event
 from benchmark.environment import environment
@@ -297,7 +298,7 @@ class _Case:
             why = f"{status}: {reason}" if status != "ok" else self.void(cell)
             if why and cell.attack is not None:
                 found[f"{cell.attack.label} in {cell.features}"] = why
-        return [NotTried(what=what, why=why) for what, why in found.items()]
+        return [NotTried(what=what, why=without_names(why)) for what, why in found.items()]
 
     def cells(self, label: str | None = None) -> Iterator[Cell]:
         """Cells of attacks on a release, or on any, each node once."""

@@ -26,7 +26,7 @@ from benchmark.contracts import LeakboardError
 from leaderboards import charts
 from leaderboards.page import content_policy, palette, write_whole
 
-__all__ = ["REPORT", "NoBrowser", "render_report", "write_pdf", "write_report"]
+__all__ = ["REPORT", "NoBrowser", "find_browser", "render_report", "write_pdf", "write_report"]
 
 REPORT = "report.html"
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
@@ -80,6 +80,23 @@ def write_report(result: AuditResult, folder: Path, made_on: date | None = None)
     return write_whole(folder / REPORT, render_report(result, made_on))
 
 
+def find_browser() -> str:
+    """A Chromium that is installed.
+
+    Raises
+    ------
+    NoBrowser
+        When none is.
+    """
+    browser = next(filter(None, map(shutil.which, BROWSERS)), None)
+    if browser is None:
+        raise NoBrowser(
+            f"--pdf prints with {', '.join(BROWSERS[:-1])} or {BROWSERS[-1]}, and none of them is installed. Install "
+            f"Chromium, or leave --pdf out, open {REPORT} in any browser and print it: the page is laid out for A4."
+        )
+    return browser
+
+
 def write_pdf(html: Path, pdf: Path) -> Path:
     """Print a page on A4 with a headless Chromium.
 
@@ -88,12 +105,7 @@ def write_pdf(html: Path, pdf: Path) -> Path:
     NoBrowser
         When none is installed, or it prints nothing within two minutes.
     """
-    browser = next(filter(None, map(shutil.which, BROWSERS)), None)
-    if browser is None:
-        raise NoBrowser(
-            f"--pdf prints with {', '.join(BROWSERS[:-1])} or {BROWSERS[-1]}, and none of them is installed. Install "
-            f"Chromium, or open {html} in any browser and print it: the page is laid out for A4."
-        )
+    browser = find_browser()
     with tempfile.TemporaryDirectory(dir=pdf.parent, prefix=".printing-") as scratch:
         printed = Path(scratch) / "report.pdf"
         said = _print(browser, html.resolve(), printed.resolve(), Path(scratch) / "profile")

@@ -14,6 +14,7 @@ from scipy.stats import binom, hypergeom, norm
 
 __all__ = [
     "Counts",
+    "chance_seen",
     "counts_of",
     "excess_p_value",
     "least_auc_seen",
@@ -126,19 +127,37 @@ def least_share_seen(
     float
         In (0, 1]; NaN when not even all of them would be found.
     """
+    k = _fewest_found(n_members, n_controls, level, by_chance)
+    if k is None:
+        return float("nan")
+    shares = np.arange(1, n_members + 1) / n_members
+    pointed = shares + (1 - shares) * by_chance
+    enough = binom.sf(k - 1, n_members, pointed) >= power
+    return float(shares[int(np.argmax(enough))]) if enough.any() else float("nan")
+
+
+def chance_seen(n_members: int, n_controls: int, level: float, share: float) -> float:
+    """Probability that it is found where each member is exposed with probability ``share``, and no control.
+
+    Examples
+    --------
+    >>> round(chance_seen(100, 100, 0.05, 0.05), 3)  # five members or more among those pointed at
+    0.564
+    """
+    k = _fewest_found(n_members, n_controls, level, 0.0)
+    return 0.0 if k is None else float(binom.sf(k - 1, n_members, share))
+
+
+def _fewest_found(n_members: int, n_controls: int, level: float, by_chance: float) -> int | None:
+    """Fewest members who, pointed at beside the expected number of controls, are found to be too many."""
     k_controls = round(by_chance * n_controls)
     for k in range(1, n_members + 1):
         counts = Counts(
             k_members=k, n_members=n_members, k_controls=k_controls, n_controls=n_controls
         )
         if excess_p_value(counts) <= level:
-            break
-    else:
-        return float("nan")
-    shares = np.arange(1, n_members + 1) / n_members
-    pointed = shares + (1 - shares) * by_chance
-    enough = binom.sf(k - 1, n_members, pointed) >= power
-    return float(shares[int(np.argmax(enough))]) if enough.any() else float("nan")
+            return k
+    return None
 
 
 def least_auc_seen(n_members: int, n_controls: int, level: float, power: float = 0.8) -> float:

@@ -75,11 +75,17 @@ def test_copies_are_a_leak_and_who_is_exposed_is_for_the_custodian_alone(tmp_pat
     assert {row["file"] for row in copied} == {f"secretname_p{i:03}_{i}.png" for i in range(15)}
     assert {row["nearest released"] for row in copied} == {f"secretfake_{i}.png" for i in range(15)}
     assert {row["patient"] for row in copied} == {f"p{i:03}" for i in range(15)}
-    shown = (out / "audit.json").read_text() + capsys.readouterr().out.replace(str(tmp_path), "")
+    report = (out / "report.html").read_text()
+    assert "Do not release: records of 15 patients are in it exactly as they are" in report
+    shown = (
+        report
+        + (out / "audit.json").read_text()
+        + capsys.readouterr().out.replace(str(tmp_path), "")
+    )
     for secret in ("secretname", "secretfake", "secretfolder", "p007", ".png"):
         assert secret not in shown
     assert str(tmp_path) not in (out / "audit.json").read_text()
-    assert {path.name for path in out.iterdir()} == {"audit.json", "private"}
+    assert {path.name for path in out.iterdir()} == {"audit.json", "report.html", "private"}
     main_prints(["audit", "exposed", str(out)], capsys, "secretname_p007_7.png")
 
 
