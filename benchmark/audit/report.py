@@ -21,7 +21,7 @@ from markupsafe import Markup
 from benchmark.audit import words
 from benchmark.audit.inputs import Grade
 from benchmark.audit.result import AuditResult, Evidence, NotTried, ReleaseResult
-from benchmark.audit.verdict import chance_seen
+from benchmark.audit.verdict import chance_seen, level_of
 from benchmark.contracts import LeakboardError
 from leaderboards import charts
 from leaderboards.page import content_policy, palette, write_whole
@@ -148,7 +148,7 @@ class _Seen:
 def _seen(result: AuditResult, release: ReleaseResult) -> list[_Seen]:
     if release.power is None or not release.evidence or not result.n_controls:
         return []
-    level = (1 - result.confidence) / len(release.evidence)
+    level = level_of("verbatim", len(release.evidence), 1 - result.confidence)
     chances = {
         share: chance_seen(result.n_members, result.n_controls, level, share) for share in SHARES
     }

@@ -24,7 +24,7 @@ from benchmark.audit.report import (
     write_report,
 )
 from benchmark.audit.result import Answer, NotTried
-from benchmark.audit.verdict import Counts, chance_seen, excess_p_value
+from benchmark.audit.verdict import Counts, chance_seen, excess_p_value, level_of
 
 CHROMIUM = next(filter(None, map(shutil.which, BROWSERS)), None)
 needs_chromium = pytest.mark.skipif(
@@ -154,7 +154,7 @@ def test_controls_that_are_no_controls():
 
 def test_the_stated_power_is_had():
     """What the page says of copies of 5 % and 10 % of 200 members, against tosses."""
-    level, rng = 0.05 / 10, np.random.default_rng(0)
+    level, rng = level_of("verbatim", 10, 0.05), np.random.default_rng(0)
     page = said(render_report(result()))
     for share in (0.05, 0.1):
         chance = chance_seen(200, 100, level, share)
