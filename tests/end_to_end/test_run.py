@@ -174,7 +174,7 @@ def test_a_method_that_misses_a_cell_is_left_out_of_front_and_ranks_alike(small_
     cell = next(
         c
         for c in run.plan.cells
-        if c.attack and c.attack.name == "near_duplicate" and c.method and c.method.name == "k_same"
+        if c.kind == "attack" and c.attack.name == "near_duplicate" and c.method.name == "k_same"
     )
     records = {k: r for k, r in records.items() if k != cell.key}
     frame = collect(run.plan, run.store, records).frame
