@@ -29,7 +29,7 @@ class EfficientNetLite0(FeatureExtractor):
 
     info: ClassVar[Info] = Info(
         name="efficientnet_lite0",
-        version="1",
+        version="2",
         summary="EfficientNet-Lite0 trained on ImageNet: 1,280 pooled features, offline",
         citation="Tan & Le 2019, arXiv:1905.11946; EfficientNet-Lite, TensorFlow TPU models, 2020",
     )

@@ -16,8 +16,11 @@ __all__ = ["Interpolation", "Preparation", "run_network"]
 
 Interpolation = Literal["bilinear", "bicubic"]
 
-PIXELS_PER_BATCH = 2**20
-"""Size of a batch in pixels of network input: 256 images at 64×64, 20 at 224×224."""
+PIXELS_PER_BATCH = 2**18
+"""Size of a batch in pixels of network input: 64 images at 64×64, which processors' caches hold."""
+
+LEAST_PER_BATCH = 16
+"""Images in a batch of large ones."""
 
 
 @dataclass(frozen=True)
@@ -61,18 +64,23 @@ def run_network(
 
     The network is put into evaluation mode and on ``context.device``. Arithmetic is 32 bits on
     every device (TensorFloat-32 is off), with deterministic convolutions; memory is bounded by the
-    batch, not by N."""
+    batch, not by N. All batches have one size, the last is filled up with blank images: the order of
+    sums depends on the size, and the features of a copy must be those of its original to the last bit."""
     import torch
 
     network = network.eval().to(context.device)
-    size = max(1, PIXELS_PER_BATCH // preparation.resolution**2)
+    size = max(LEAST_PER_BATCH, PIXELS_PER_BATCH // preparation.resolution**2)
     exact = torch.backends.cudnn.flags(enabled=True, deterministic=True, allow_tf32=False)
+    features = None
     with torch.inference_mode(), exact:
-        blank = np.zeros((1, *images.shape[1:]), dtype=np.uint8)
-        dimension = network(preparation.apply(blank, context.device)).shape[1]
-        features = np.empty((len(images), dimension), dtype=np.float32)
-        for start in range(0, len(images), size):
-            batch = preparation.apply(images[start : start + size], context.device)
-            features[start : start + size] = network(batch).cpu().numpy()
-            context.progress(min(1.0, (start + size) / len(images)), "features")
+        for start in range(0, max(1, len(images)), size):
+            part = images[start : start + size]
+            batch = np.zeros((size, *images.shape[1:]), dtype=np.uint8)
+            batch[: len(part)] = part
+            answer = network(preparation.apply(batch, context.device)).cpu().numpy()
+            if features is None:
+                features = np.empty((len(images), answer.shape[1]), dtype=np.float32)
+            features[start : start + size] = answer[: len(part)]
+            context.progress(min(1.0, (start + size) / max(1, len(images))), "features")
+    assert features is not None  # the loop runs once at least
     return features

@@ -35,7 +35,7 @@ class TimmModel(FeatureExtractor):
 
     info: ClassVar[Info] = Info(
         name="timm",
-        version="1",
+        version="2",
         summary="Any image model of timm, such as timm/vit_base_patch14_dinov2.lvd142m",
         citation="Wightman 2019, PyTorch Image Models, doi:10.5281/zenodo.4414861",
         places=frozenset({"checkpoint"}),

@@ -149,11 +149,23 @@ def test_each_image_is_on_its_own_and_gray_is_gray_rgb(monkeypatch):
     rgb = np.repeat(images, 3, axis=3)
     np.testing.assert_array_equal(whole, extractor.extract(rgb, CONTEXT))
     monkeypatch.setattr("benchmark.features.network.PIXELS_PER_BATCH", 4 * 32**2)
+    monkeypatch.setattr("benchmark.features.network.LEAST_PER_BATCH", 4)
     steps = []
     context = Context(seed=1, progress=lambda fraction, message: steps.append(fraction))
     np.testing.assert_allclose(whole, extractor.extract(images, context), atol=1e-5)
     assert steps == [pytest.approx(4 / 9), pytest.approx(8 / 9), 1]
     assert extractor.extract(images[:0], CONTEXT).shape == (0, 1280)
+
+
+@pytest.mark.parametrize("resolution", [64, 224])
+def test_a_copy_has_the_features_of_its_original_to_the_last_bit(photographs, resolution):
+    """Whatever the number of images, and wherever among them it stands."""
+    extractor = EfficientNetLite0(resolution=resolution)
+    images = np.stack([np.roll(photographs[0], 3 * i, axis=1) for i in range(13)])
+    whole = extractor.extract(np.tile(images, (6, 1, 1, 1)), CONTEXT)
+    np.testing.assert_array_equal(whole, np.tile(whole[:13], (6, 1)))
+    for n in (1, 2, 3, 5, 8, 12):
+        np.testing.assert_array_equal(extractor.extract(images[:n], CONTEXT), whole[:n])
 
 
 def test_tensors_are_matched_one_by_one(weights):

@@ -65,6 +65,18 @@ def test_features_are_those_before_the_classifier(tmp_path, images, name, suffix
     assert features.std(axis=0).max() > 1e-4, "the features must depend on the image"
 
 
+@pytest.mark.parametrize("name", [VIT, CNN])
+def test_a_copy_has_the_features_of_its_original_to_the_last_bit(tmp_path, name):
+    path = checkpoint_of(network(name), tmp_path / "weights.safetensors")
+    extractor = TimmModel(model=name, checkpoint=path)
+    rng = np.random.default_rng(1)
+    originals = rng.integers(0, 256, (11, 40, 40, 3), dtype=np.uint8)
+    whole = extractor.extract(np.tile(originals, (2, 1, 1, 1)), CONTEXT)
+    np.testing.assert_array_equal(whole, np.tile(whole[:11], (2, 1)))
+    for n in (1, 3, 8):
+        np.testing.assert_array_equal(extractor.extract(originals[:n], CONTEXT), whole[:n])
+
+
 def test_conformance(tmp_path):
     path = checkpoint_of(network(VIT), tmp_path / "weights.safetensors")
     for check in checks_for(TimmModel(model=VIT, checkpoint=path)):
