@@ -56,12 +56,12 @@ class Entry:
     @property
     def distribution(self) -> str:
         """The distribution that registered it, with its version."""
-        return f"{self.point.dist.name} {self.point.dist.version}" if self.point.dist else "unknown"
+        return _named(self.point.dist)
 
     @property
     def built_in(self) -> bool:
         """Whether it is the project's own: registered by its distribution, from one of its packages."""
-        own = self.point.dist is not None and self.point.dist.name == "leakboard"
+        own = _named(self.point.dist).split(" ")[0] == "leakboard"
         return own and self._top in ("benchmark", "methods", "attacks")
 
     @property
@@ -109,6 +109,12 @@ class Entry:
                 f"{self.kind[:-1]} {self.name!r} of {self.distribution}: {self._loaded}"
             )
         return self._loaded
+
+
+@lru_cache(maxsize=256)
+def _named(distribution: Distribution | None) -> str:
+    """Name and version; each is a parse of the whole metadata, so they are kept."""
+    return f"{distribution.name} {distribution.version}" if distribution else "unknown"
 
 
 @lru_cache(maxsize=256)
@@ -219,4 +225,9 @@ def _explain(kind: str, plugin: type[Plugin], error: ValidationError) -> str:
 @lru_cache(maxsize=1)
 def default_registry() -> Registry:
     """The registry of everything installed here."""
-    return Registry(point for kind in KINDS for point in entry_points(group=f"benchmark.{kind}"))
+    installed = (
+        entry_points()
+    )  # one reading of all metadata, whose points share their distributions
+    return Registry(
+        point for kind in KINDS for point in installed.select(group=f"benchmark.{kind}")
+    )

@@ -72,9 +72,14 @@ def _run_and_say(prepared: child.Prepared, fence: Fence) -> int:
 
 
 def _preload(modules: list[str], target: str) -> Prepare:
-    """Import what nodes will need; what is not installed is left to the nodes that miss it."""
+    """Import what nodes will need; what is not installed is left to the nodes that miss it.
+
+    A ``warm()`` beside the target is called once, for what every node would otherwise find out by itself.
+    """
     name, _, function = target.partition(":")
-    prepare = getattr(importlib.import_module(name), function)
+    module = importlib.import_module(name)
+    prepare = getattr(module, function)
+    getattr(module, "warm", lambda: None)()
     for module in (*_OWN_MODULES, *modules):
         with suppress(Exception):
             importlib.import_module(module)
