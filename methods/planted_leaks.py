@@ -27,7 +27,13 @@ from benchmark.contracts import (
 from benchmark.learning.neighbours import nearest
 from benchmark.learning.sampling import fresh_records
 
-__all__ = ["ConfidentLabels", "DistanceFiltered", "OutlierMemoriser", "PartialCopies"]
+__all__ = [
+    "ConfidentLabels",
+    "DistanceFiltered",
+    "FullCovariance",
+    "OutlierMemoriser",
+    "PartialCopies",
+]
 
 DRAWN_AT_ONCE = 4096  # bounds memory
 
@@ -166,29 +172,57 @@ class DistanceFiltered(Method):
         wanted = round(self.size * len(members))
         drawn = ceil(wanted / (1 - self.dropped))
         labels = context.rng("labels").permutation(np.resize(members.labels, drawn))
-        data = self._draw(members, labels, context.rng("records"))
+        data = _draw(members, labels, self.shrinkage, context.rng("records"))
         draws = Records(data, labels, extractor=members.extractor)
         near = nearest(draws.flat(), members.flat(), 1, device=context.device)[0][:, 0]
         kept = np.sort(np.argsort(-near, kind="stable")[:wanted])
         return Release(records=draws.take(kept), notes={"least_distance": float(near[kept].min())})
 
-    def _draw(self, members: Records, labels: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-        """Normal draws of the given labels, ``(n, …)``; a class of one member has no spread.
 
-        Members' deviations, weighed by normal numbers, have the members' covariance without its being computed.
-        """
-        flat = members.data.reshape(len(members), -1).astype(np.float64)
-        drawn = np.empty((len(labels), *members.data.shape[1:]), members.data.dtype)
-        for label in np.unique(labels):
-            own, rows = flat[members.labels == label], np.flatnonzero(labels == label)
-            mean, std = own.mean(axis=0), own.std(axis=0)
-            centred = (own - mean) / sqrt(max(len(own) - 1, 1))
-            for chosen in np.array_split(rows, ceil(len(rows) / DRAWN_AT_ONCE)):
-                shared = rng.standard_normal((len(chosen), len(own))) @ centred
-                alone = rng.standard_normal((len(chosen), len(std))) * std
-                values = mean + sqrt(1 - self.shrinkage) * shared + sqrt(self.shrinkage) * alone
-                drawn[chosen] = _like(members, values.reshape(drawn[chosen].shape))
-        return drawn
+def _draw(
+    members: Records, labels: np.ndarray, shrinkage: float, rng: np.random.Generator
+) -> np.ndarray:
+    """Normal draws of the given labels, ``(n, …)``; a class of one member has no spread.
+
+    ``shrinkage`` is the weight of the diagonal in each class's covariance. Members' deviations, weighed by normal
+    numbers, have the members' covariance without its being computed.
+    """
+    flat = members.data.reshape(len(members), -1).astype(np.float64)
+    drawn = np.empty((len(labels), *members.data.shape[1:]), members.data.dtype)
+    for label in np.unique(labels):
+        own, rows = flat[members.labels == label], np.flatnonzero(labels == label)
+        mean, std = own.mean(axis=0), own.std(axis=0)
+        centred = (own - mean) / sqrt(max(len(own) - 1, 1))
+        for chosen in np.array_split(rows, ceil(len(rows) / DRAWN_AT_ONCE)):
+            shared = rng.standard_normal((len(chosen), len(own))) @ centred
+            alone = rng.standard_normal((len(chosen), len(std))) * std
+            values = mean + sqrt(1 - shrinkage) * shared + sqrt(shrinkage) * alone
+            drawn[chosen] = _like(members, values.reshape(drawn[chosen].shape))
+    return drawn
+
+
+class FullCovariance(Method):
+    """Draws from a normal distribution of each class with the members' own covariance.
+
+    No draw need be near a member. Yet in more dimensions than members, draws vary only in directions in which members
+    do, so that whoever lies in their span is a member; in fewer, members are nearer to the draws' mean than
+    others are, in units of the draws' spread.
+    """
+
+    info: ClassVar[MethodInfo] = MethodInfo(
+        name="full_covariance",
+        version="1",
+        summary="Normal draws of each class with its full covariance: their span tells members.",
+        control=True,
+    )
+
+    size: float = Field(2.0, gt=0, le=10, description="released records for each member")
+
+    def fit(self, members: Records, context: Context) -> Release:
+        """Release about ``size`` records for each member, in the members' shares of the classes."""
+        labels = np.resize(members.labels, max(1, round(self.size * len(members))))
+        data = _draw(members, labels, 0.0, context.rng("records"))
+        return Release(records=Records(data, labels, extractor=members.extractor))
 
 
 class ConfidentLabels(Method):

@@ -14,6 +14,7 @@ PLANTED = {
     "outlier_memoriser",
     "partial_copies",
     "distance_filtered",
+    "full_covariance",
     "holdout_gan",
 }
 """Of suites of their own: what certain attacks must find there, or must not, and no methods to compare."""

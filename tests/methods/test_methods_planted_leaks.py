@@ -5,7 +5,13 @@ import pytest
 
 from benchmark.contracts import Context, LeakboardError, Records
 from benchmark.learning.neighbours import nearest
-from methods.planted_leaks import ConfidentLabels, DistanceFiltered, OutlierMemoriser, PartialCopies
+from methods.planted_leaks import (
+    ConfidentLabels,
+    DistanceFiltered,
+    FullCovariance,
+    OutlierMemoriser,
+    PartialCopies,
+)
 
 METHODS = (PartialCopies, OutlierMemoriser)
 
@@ -167,3 +173,23 @@ def test_soft_labels_are_sure_of_members_and_uniform_on_means_of_two():
         of_two = (members.data[me] + members.data[own[me]]) / 2
         assert np.abs(of_two - release.data[i]).sum(axis=1).min() < 1e-4
         assert release.labels[i] == members.labels[me]
+
+
+def test_draws_of_the_full_covariance_lie_in_the_span_of_their_class():
+    members = features(40, d=64)
+    release = fit(FullCovariance(size=3.0), members, None)
+    assert len(release) == 120 and release.groups is None
+    for label in range(3):
+        own, drawn = (r.data[r.labels == label].astype(float) for r in (members, release))
+        _, _, axes = np.linalg.svd(own - own.mean(0), full_matrices=False)
+        centred = drawn - own.mean(0)
+        outside = centred - centred @ axes[:-1].T @ axes[:-1]
+        assert np.abs(outside).max() < 1e-4 < np.abs(centred).max()
+
+
+def test_the_full_covariance_is_the_members():
+    rng = np.random.default_rng(3)
+    data = rng.standard_normal((400, 3)) @ [[1.0, 0.8, 0], [0, 0.6, 0], [0, 0, 2.0]]
+    members = Records(data.astype(np.float32), np.zeros(400, np.int64), extractor="made-up")
+    draws = [fit(FullCovariance(size=10.0), members, None, seed).data for seed in range(10)]
+    np.testing.assert_allclose(np.cov(np.concatenate(draws).T), np.cov(data.T), atol=0.08)
