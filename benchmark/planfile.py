@@ -259,12 +259,13 @@ def _plan_of(content: Mapping[str, Any]) -> Plan:
         plugins.append(_resolved_plugin(row, plugins))
     named: Callable[[int | None], Any] = lambda i: None if i is None else plugins[i]  # noqa: E731
     said = content["resolved"]
+    lists: dict[str, Any] = {kind: tuple(map(named, said[kind])) for kind in _LISTS}
     resolved = Resolved(
         suite=said["suite"],
         seeds=tuple(said["seeds"]),
         limits=Limits(**said["limits"]),
         datasets=tuple(_resolved_dataset(d, named) for d in said["datasets"]),
-        **{kind: tuple(map(named, said[kind])) for kind in _LISTS},
+        **lists,
     )
     nodes = [Node(**{**n, "needs": tuple(n["needs"])}) for n in content["nodes"]]
     return Plan(

@@ -77,9 +77,9 @@ def _preload(modules: list[str], target: str) -> Prepare:
     A ``warm()`` beside the target is called once, for what every node would otherwise find out by itself.
     """
     name, _, function = target.partition(":")
-    module = importlib.import_module(name)
-    prepare = getattr(module, function)
-    getattr(module, "warm", lambda: None)()
+    room = importlib.import_module(name)
+    prepare = getattr(room, function)
+    getattr(room, "warm", lambda: None)()
     for module in (*_OWN_MODULES, *modules):
         with suppress(Exception):
             importlib.import_module(module)
