@@ -29,6 +29,7 @@ _SAMPLE = (
     256  # records whose nearest others give the median, and whose main directions sort out pairs
 )
 _DIRECTIONS = 16
+_COLUMNS = 64  # coordinates that sort out pairs before all are measured
 _AT_ONCE = 4096
 
 
@@ -124,7 +125,7 @@ def _near_pairs(vectors: np.ndarray, equal: np.ndarray) -> tuple[np.ndarray, flo
     """Pairs ``(p, 2)`` of distinct records within the threshold, one of each group of equal ones, and the threshold.
 
     Distances between orthogonal projections are no larger than those between the records, so that pairs that are far
-    apart on the main directions need not be measured.
+    apart on the main directions, or on a few of the coordinates, need not be measured.
     """
     from scipy.spatial import cKDTree
 
@@ -139,11 +140,18 @@ def _near_pairs(vectors: np.ndarray, equal: np.ndarray) -> tuple[np.ndarray, flo
     places = _on_main_directions(records, sample)
     slack = 1e-3 * threshold + 1e-6 * np.abs(places).max()  # for rounding in single precision
     found = cKDTree(places).query_pairs(threshold + slack, output_type="ndarray").astype(np.int64)
-    close = [
+    columns = np.unique(np.linspace(0, records.shape[1] - 1, _COLUMNS).astype(np.int64))
+    found = _within(records[:, columns], found, threshold + slack)
+    return distinct[_within(records, found, threshold)], threshold
+
+
+def _within(records: np.ndarray, pairs: np.ndarray, threshold: float) -> np.ndarray:
+    """Those of the pairs ``(p, 2)`` whose records are nearer to each other than the threshold."""
+    near = [
         np.linalg.norm(np.subtract(records[a], records[b], dtype=np.float64), axis=1) < threshold
-        for a, b in (part.T for part in np.split(found, range(_AT_ONCE, len(found), _AT_ONCE)))
+        for a, b in (part.T for part in np.split(pairs, range(_AT_ONCE, len(pairs), _AT_ONCE)))
     ]
-    return distinct[found[np.concatenate(close)]], threshold
+    return pairs[np.concatenate(near)]
 
 
 def _on_main_directions(records: np.ndarray, sample: np.ndarray) -> np.ndarray:
