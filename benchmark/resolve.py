@@ -70,7 +70,7 @@ class ResolvedPlugin:
     ``label`` names it with the parameters that the suite gives; ``space`` is the kind of records that the suite wants
     it to work on, if it says so. ``base`` is the method that a method works from, if it names one; ``publication`` says
     how a method's release is perturbed before it is published, where it is; ``built_in``, that it is the project's own;
-    ``source`` is the digest of its code.
+    ``source`` is the digest of its code; ``named``, that the suite names it a control.
     """
 
     kind: str
@@ -86,6 +86,7 @@ class ResolvedPlugin:
     unavailable: str = ""
     built_in: bool = False
     source: str = ""
+    named: bool = False
 
     @property
     def parameters_text(self) -> str:
@@ -102,8 +103,11 @@ class ResolvedPlugin:
 
     @property
     def control(self) -> bool:
-        """Whether it is a method that only calibrates the board. A perturbed control calibrates nothing any more."""
-        return self.calibrates and self.publication is None
+        """Whether it is a method that the others are looked at beside: it calibrates, or the suite names it so.
+
+        A perturbed control calibrates nothing any more.
+        """
+        return (self.calibrates or self.named) and self.publication is None
 
     @property
     def works_on(self) -> Kind:
@@ -237,6 +241,7 @@ def _resolve_all(
             severities = getattr(entry, "severities", None)
             if kind == "perturbations" and resolved.plugin is not None:
                 resolved = _with_severities(suite, where, resolved, severities)
+            resolved = replace(resolved, named=getattr(entry, "control", False))
             found.append(resolved)
     identities = [(p.name, p.parameters_text, p.space) for p in found]
     for i, one in enumerate(identities):

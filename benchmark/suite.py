@@ -2,10 +2,10 @@
 
 A plugin is named by a string or by a mapping with ``name`` and, where wanted, ``params`` (fixed values), ``grid``
 (lists of values, all combinations of which are run) and ``space`` (``image`` or ``feature``, the records it is to work
-on). A dataset's entry also says which ``features`` it is looked at in, how large the ``game`` is, and which ``subset``
-of a large dataset to use. ``perturbations`` are of the test records; those of ``publish`` are of the releases, each of
-which is a row of its own beside the release as it was. ``claims`` are what a paper says of the figures; the run judges
-them.
+on). A method's entry may name it a ``control``. A dataset's entry also says which ``features`` it is looked at in, how
+large the ``game`` is, and which ``subset`` of a large dataset to use. ``perturbations`` are of the test records; those
+of ``publish`` are of the releases, each of which is a row of its own beside the release as it was. ``claims`` are what
+a paper says of the figures; the run judges them.
 """
 
 from __future__ import annotations
@@ -36,6 +36,7 @@ __all__ = [
     "ClaimFigure",
     "DatasetEntry",
     "GameRules",
+    "MethodEntry",
     "PerturbationEntry",
     "PluginEntry",
     "PublishEntry",
@@ -71,6 +72,15 @@ class PluginEntry(_Model):
         """Parameters of each run: ``params`` with every combination of ``grid``."""
         values = itertools.product(*self.grid.values())
         return [{**self.params, **dict(zip(self.grid, v, strict=True))} for v in values]
+
+
+class MethodEntry(PluginEntry):
+    """A method; with ``control`` one that the others are looked at beside, and that is not ranked.
+
+    Controls are the suite's to name. What a plugin says of itself counts for the project's own alone.
+    """
+
+    control: bool = False
 
 
 class PerturbationEntry(PluginEntry):
@@ -207,7 +217,7 @@ class Suite(_Model):
         list[Annotated[int, Field(ge=0)]], BeforeValidator(_seeds), Field(min_length=1)
     ]
     datasets: list[Annotated[DatasetEntry, BeforeValidator(_named)]] = Field(min_length=1)
-    methods: list[Entry] = []
+    methods: list[Annotated[MethodEntry, BeforeValidator(_named)]] = []
     attacks: list[Entry] = []
     utilities: list[Entry] = []
     perturbations: list[Annotated[PerturbationEntry, BeforeValidator(_named)]] = []

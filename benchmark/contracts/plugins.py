@@ -180,7 +180,8 @@ class MethodInfo(Info):
     """``offers``: strongest access that a release can grant; ``kinds``: records it takes (and releases).
 
     ``control`` marks methods that only calibrate the board and are not ranked; ``needs_holdout`` those that get fresh
-    real records in ``context.holdout``. Both count for the project's own methods alone: controls are the referee's.
+    real records in ``context.holdout``. Both count for the project's own methods alone: controls are the suite's, which
+    may name any method one.
     """
 
     offers: Access = Access.RECORDS

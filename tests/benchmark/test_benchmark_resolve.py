@@ -93,3 +93,10 @@ def test_works_on_what_the_suite_asks_for_or_on_features_where_it_can():
     assert found["gan"].works_on == "image"
     assert [b.name for b in found["latent_walk"].bases()] == ["latent_projections", "gan"]
     assert list(found["gan"].bases()) == []
+
+
+def test_a_suite_may_name_any_method_a_control():
+    methods = [{"name": "noise", "control": True}, "k_same"]
+    found = {m.name: m for m in resolved(methods=methods).methods}
+    assert found["noise"].control and not found["noise"].calibrates
+    assert found["identity"].control and not found["k_same"].control

@@ -86,6 +86,13 @@ def test_a_plugin_is_no_control_for_saying_so(run_suite, ranks):
     assert table.loc["identity", "control"].all()
 
 
+@pytest.mark.slow
+def test_a_suite_may_call_it_one(run_suite, ranks):
+    named = {"name": "false_control", "control": True}
+    table = ranks(run_suite({"methods": [named], "seeds": 1}))
+    assert table.loc["false_control", "control"] and not table.loc["false_control", "ranked"]
+
+
 def test_the_page_says_so(hostile_run):
     page = (hostile_run / "site" / "index.html").read_text()
     assert "not judged" in page and "near-copies of non-members" in page
