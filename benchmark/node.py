@@ -42,7 +42,7 @@ class Node:
         64 hexadecimal digits: digest of kind, spec and the keys in ``needs``; never of host, time or engine.
     kind : str
         What is done: ``dataset``, ``units``, ``features``, ``game``, ``yardstick``, ``fit``, ``provenance``, ``embed``,
-        ``shadows``, ``embed shadows``, ``perturb``, ``attack`` or ``utility``.
+        ``shadows``, ``embed shadows``, ``refit``, ``fleet``, ``perturb``, ``attack`` or ``utility``.
     label : str
         The same for people, as in ``k_same(k=5) on digits/pixels, seed 0``.
     spec : mapping

@@ -42,6 +42,7 @@ from benchmark.contracts import (
     Utility,
     View,
 )
+from benchmark.fleets import equal_up_to_rounding, traits
 from benchmark.game import (
     check_answer,
     draw_game,
@@ -330,10 +331,13 @@ def _prepare_fit(node: Node, store: Store) -> Task:
     return _training_task(node, training)
 
 
-def _training_task(node: Node, training: _Training) -> Task:
+def _training_task(node: Node, training: _Training, **more: int) -> Task:
+    """Fit a method; ``more`` is kept of it besides the sizes. To the method one such task is like another."""
     dimension = int(np.prod(training.members.data.shape[1:]))
-    kept = Outcome(values={"n_members": len(training.members), "dimension": dimension})
-    return _task(node, _fit, training, kept=kept)
+    values = {"n_members": len(training.members), "dimension": dimension, **more}
+    spec = {name: node.spec[name] for name in ("method", "release_size")}
+    plain = replace(node, kind="fit", needs=(), spec=spec)
+    return _task(plain, _fit, training, kept=Outcome(values=values))
 
 
 def _is_granted(node: Node, what: str) -> bool:
@@ -502,9 +506,11 @@ def _artifacts(store: Store, key: str) -> Mapping[str, str]:
 # ---------------------------------------------------------------- provenance
 
 
-def _unseen(store: Store, source: str, units: str, game: str) -> tuple[Records, np.ndarray, int]:
+def _unseen(
+    store: Store, pool: Records, source: str, units: str, game: str
+) -> tuple[Records, np.ndarray, int]:
     """Records that no method has seen, their units, and how many of them come before those of the hold-out."""
-    pool, by_record = load_records(store, source, "pool"), store.arrays(units, "units")
+    by_record = store.arrays(units, "units")
     public, secret = store.arrays(game, "public"), store.arrays(game, "secret")
     official = _values(store, game)["test_is_official"]
     rows = [public["candidates"][~secret["coins"]], public["validation"]]
@@ -531,7 +537,7 @@ def _prepare_yardstick(node: Node, store: Store) -> Task:
     pool = load_records(store, source, "pool")
     public, secret = store.arrays(game, "public"), store.arrays(game, "secret")
     members = public["candidates"][secret["coins"]]
-    unseen, owners, n = _unseen(store, source, units, game)
+    unseen, owners, n = _unseen(store, pool, source, units, game)
     scale = scales(unseen, pool.take(np.concatenate([members, public["auxiliary"]])))
     fresh, others = pool.take(secret["holdout"][: len(members)]), np.arange(n)
     found = count_copies(fresh, unseen.take(others), owners[:n], scale[:n])
@@ -541,11 +547,11 @@ def _prepare_yardstick(node: Node, store: Store) -> Task:
 def _prepare_provenance(node: Node, store: Store) -> Task:
     """Near-copies of unseen records in a release, and what tells whether it is another method's release again."""
     source, units, game, yardstick, fit = node.needs
-    release = load_records(store, fit, "release")
-    unseen, owners, _ = _unseen(store, source, units, game)
+    release, pool = load_records(store, fit, "release"), load_records(store, source, "pool")
+    unseen, owners, _ = _unseen(store, pool, source, units, game)
     found = count_copies(release, unseen, owners, store.arrays(yardstick, "scale")["unseen"])
     fresh, own = _values(store, yardstick), fingerprints(release)
-    made = np.setdiff1d(own, fingerprints(load_records(store, source, "pool")))
+    made = np.setdiff1d(own, fingerprints(pool))
     traced = Outcome(
         values={
             **asdict(found),
@@ -611,11 +617,14 @@ def _perturbed(
     """Released records, perturbed with the scales of the auxiliary records."""
     perturbation: Perturbation = _plugin("perturbations", node.spec["perturbation"])
     changed = perturbation.apply(records, node.spec["severity"], rng, auxiliary)
-    if len(changed) != len(records):
+    name = perturbation.info.name
+    if changed.data.shape != records.data.shape or changed.kind != records.kind:
         raise InvalidRecords(
-            f"{perturbation.info.name} must keep the {len(records)} records. Got {len(changed)}."
+            f"{name} must keep {records.kind} records of shape {records.data.shape}. "
+            f"Got {changed.kind} records of shape {changed.data.shape}."
         )
-    return changed
+    # Labels of its own could hold anything.
+    return changed.replace(labels=records.labels, soft_labels=records.soft_labels, groups=None)
 
 
 # ---------------------------------------------------------------- shadows
@@ -623,39 +632,53 @@ def _perturbed(
 
 def _prepare_shadows(node: Node, store: Store) -> Task:
     """Fit a chunk of shadows on random halves of the candidates, in pairs; never reads the coins."""
-    source, game, *base = node.needs
+    trainings, included = _shadow_trainings(node.key, node.spec, node.needs, store)
+    auxiliary = store.arrays(node.needs[1], "public")["auxiliary"]
+    inclusion = {
+        "candidates": included,
+        "auxiliary": np.zeros((len(included), len(auxiliary)), dtype=bool),
+    }
+    kept = Outcome(values={"n_shadows": len(included)}, arrays={"inclusion": inclusion})
+    return _task(node, _shadows, trainings, kept=kept)
+
+
+def _shadow_trainings(
+    key: str, spec: Mapping[str, Any], needs: Sequence[str], store: Store
+) -> tuple[list[_Training], np.ndarray]:
+    """What the shadows of the node ``key`` are fitted on, and which candidates those are, ``(n, m) bool``."""
+    source, game, *base = needs
     pool = load_records(store, source, "pool")
     rows = store.arrays(game, "public")
-    n, first = node.spec["size"], node.spec["chunk"] * node.spec["size"] // 2
+    n, first = spec["size"], spec["chunk"] * spec["size"] // 2
     draws = [_of_game(game).rng("shadow pair", first + i) for i in range(n // 2)]
     included = np.concatenate([draw_shadow_pair(rows["units"], rng) for rng in draws])
     n_classes = _values(store, source)["n_classes"]
-    fresh = pool.take(rows["auxiliary"]) if _is_granted(node, "holdout") else None
-    bases = _load_stored_shadows(node.spec["base"], store, base[0]) if base else [None] * n
+    fresh = pool.take(rows["auxiliary"]) if "holdout" in spec.get("grants", ()) else None
+    bases = _load_stored_shadows(spec["base"], store, base[0]) if base else [None] * n
     trainings = [
         _Training(
             members=pool.take(rows["candidates"][mask]),
             n_classes=n_classes,
-            holdout=None if fresh is None else _shadow_holdout(node, i, fresh),
+            holdout=None if fresh is None else _shadow_holdout(key, i, fresh),
             base=bases[i],
         )
         for i, mask in enumerate(included)
     ]
-    inclusion = {
-        "candidates": included,
-        "auxiliary": np.zeros((n, len(rows["auxiliary"])), dtype=bool),
-    }
-    kept = Outcome(values={"n_shadows": n}, arrays={"inclusion": inclusion})
-    return _task(node, _shadows, trainings, kept=kept)
+    return trainings, included
 
 
-def _shadow_holdout(node: Node, i: int, fresh: Records) -> Records:
+def _shadow_holdout(key: str, i: int, fresh: Records) -> Records:
     """A random half of the auxiliary records (whole identities) for a control that releases fresh ones.
 
     They stand to the attacker as the holdout stands to the referee.
     """
-    rng = Context(seed=_seeded(node).derive("shadow", i)).rng("shadow holdout")
+    rng = Context(seed=_shadow_seed(key, i)).rng("shadow holdout")
     return fresh.take(subset_rows(fresh.groups, len(fresh), len(fresh) // 2, rng))
+
+
+def _shadow_seed(key: str, i: int) -> int:
+    """Seed of shadow ``i`` of the node ``key``."""
+    return Context(seed=_seed(key)).derive("shadow", i)
 
 
 def _shadows(node: Node, trainings: Sequence[_Training], context: Context) -> Outcome:
@@ -724,6 +747,40 @@ def _stacked(records: list[Records]) -> dict[str, np.ndarray]:
     if len(soft_labels) == len(records):
         arrays["soft_labels"] = np.concatenate(soft_labels)
     return arrays
+
+
+def _prepare_refit(node: Node, store: Store) -> Task:
+    """Fit one shadow again, by itself, as the release under attack is fitted.
+
+    Which one comes from the coins, so that no fleet can be true in that one alone.
+    """
+    shadows, game = node.needs
+    record = store.read(shadows)
+    if record is None:
+        raise LeakboardError(f"node {shadows} has no record. Run the suite again to make it.")
+    trainings, _ = _shadow_trainings(shadows, record.spec, record.needs, store)
+    coins = store.arrays(game, "secret")["coins"]
+    i = int(digest([shadows, coins.tolist()]), 16) % len(trainings)
+    # The key is what the seed comes from: this one gives the shadow's.
+    key = f"{_shadow_seed(shadows, i) << 1:016x}{node.key[16:]}"
+    return _training_task(replace(node, key=key), trainings[i], shadow=i)
+
+
+def _prepare_fleet(node: Node, store: Store) -> Task:
+    """Compare shadows with what ``fit`` makes: the release under attack, and the shadow that was fitted again."""
+    source, game, fit, refit, *chunks = node.needs
+    public, coins = store.arrays(game, "public"), store.arrays(game, "secret")["coins"]
+    candidates = load_records(store, source, "pool").take(public["candidates"])
+    shadows = [release for key in chunks for release in _load_releases(store, key)]
+    included = np.concatenate([store.arrays(key, "inclusion")["candidates"] for key in chunks])
+    again, i = load_records(store, refit, "release"), _values(store, refit)["shadow"]
+    alone = [load_records(store, fit, "release"), again]
+    found = traits(
+        [*shadows, *alone], candidates, np.stack([*included, coins, included[i]]), len(shadows)
+    )
+    equal = equal_up_to_rounding(again, shadows[i], candidates.take(included[i]))
+    values = {"n_shadows": len(shadows), "shadow": i, "equal": equal}
+    return Task(kept=Outcome(values=values, arrays={"traits": found}))
 
 
 def _load_releases(store: Store, key: str) -> list[Records]:
@@ -1003,6 +1060,8 @@ _KINDS: Mapping[str, Callable[[Node, Store], Task]] = {
     "publish shadows": _prepare_publish_shadows,
     "embed": _prepare_embed,
     "shadows": _prepare_shadows,
+    "refit": _prepare_refit,
+    "fleet": _prepare_fleet,
     "embed shadows": _prepare_embed_shadows,
     "attack": _prepare_attack,
     "perturb": _prepare_perturb,

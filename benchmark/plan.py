@@ -37,13 +37,16 @@ PROVENANCE_VERSION = "1"
 SHADOWS_VERSION = "2"
 """Part of every key of shadows: raised when they would be drawn or fitted differently."""
 
+FLEET_VERSION = "1"
+"""Part of every key of a comparison of shadows with single fits: raised when they would be compared otherwise."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Cell:
     """A place on the board, and the node that fills it or the reason why none can.
 
-    ``kind`` is ``fit``, ``provenance``, ``attack``, ``utility`` or ``decoy``, an attack on a release that was fitted on
-    other coins: it fills no place, but is judged. ``game``, ``fit`` and ``key`` are keys of nodes.
+    ``kind`` is ``fit``, ``provenance``, ``fleet``, ``attack``, ``utility`` or ``decoy``, an attack on a release that
+    was fitted on other coins: it fills no place, but is judged. ``game``, ``fit`` and ``key`` are keys of nodes.
     ``key`` is empty where ``status`` is ``not applicable`` or ``unavailable``.
     """
 
@@ -140,6 +143,7 @@ class _Builder:
         self.datasets: dict[str, str] = {}
         self.units: dict[str, str] = {}
         self.embedded: dict[tuple[str, str], str] = {}
+        self.shadowed: dict[str, list[str]] = {}
         controls = [m for d in resolved.datasets for m, _ in d.controls or ()]
         self.bases = {_name_of(b) for m in (*resolved.methods, *controls) for b in m.bases()}
 
@@ -270,6 +274,7 @@ class _Builder:
                 self._add_utility(place, method, fit, utility)
             if fit and not (method.calibrates and method.plugin.info.needs_holdout):
                 self._add_provenance(place, method, fit)
+                self._add_fleet(place, method, fit)
 
     def _add_decoys(self, place: _Place) -> None:
         """One decoy for each attack: the suite's first method that it applies to, fitted on other coins.
@@ -429,12 +434,13 @@ class _Builder:
     def _shadows(
         self, place: _Place, method: ResolvedPlugin, fit: str, space: str, n: int
     ) -> list[str]:
-        """Keys of the nodes that hold the first ``n`` shadow releases, in this space."""
+        """Keys of the nodes that hold the first ``n`` shadow releases, in this space; notes those that made them."""
         fitted = self.nodes[fit].spec["space"]
         more: dict[str, int | str] = {"size": SHADOW_CHUNK, "version": SHADOWS_VERSION}
-        keys = []
+        keys, made = [], []
         for chunk in range(-(-n // SHADOW_CHUNK)):
             key = self._fit(place, method, fitted, "shadows", chunk=chunk, **more)
+            made.append(key)
             key = self._publish(place, method, key, fitted)
             if fitted != space:
                 key = self.plugin_node(
@@ -446,6 +452,7 @@ class _Builder:
                     work=SHADOW_CHUNK,
                 )
             keys.append(key)
+        self.shadowed[fit] = max(self.shadowed.get(fit, []), made, key=len)
         return keys
 
     def _add_attack(
@@ -514,6 +521,30 @@ class _Builder:
                 (*where, yardstick, release),
             )
             self._cell(place, "provenance", method=method, fit=fit, key=key)
+
+    def _add_fleet(self, place: _Place, method: ResolvedPlugin, fit: str) -> None:
+        """Add the comparison of a method's shadows with what its ``fit`` makes, where attacks learn from them.
+
+        Which shadow ``fit`` makes again follows from the coins. All are compared before they are published.
+        """
+        shadows = self.shadowed.get(fit)
+        if not shadows:
+            return
+        space = self.nodes[fit].spec["space"]
+        alone = self.nodes[fit].needs[0] if method.publication is not None else fit
+        label = f"{_unpublished(method)} on {_where(place, space)}"
+        version = {"version": FLEET_VERSION}
+        refit = self.plugin_node(
+            "refit",
+            label,
+            _with_base(method),
+            version,
+            (shadows[0], place.game),
+            limits={"release_size": self.resolved.limits.release_size},
+        )
+        needs = (place.records(space), place.game, alone, refit, *shadows)
+        key = self.node("fleet", label, {**version, "space": space}, needs)
+        self._cell(place, "fleet", method=method, fit=fit, key=key)
 
     def _add_utility(
         self, place: _Place, method: ResolvedPlugin, fit: str, utility: ResolvedPlugin

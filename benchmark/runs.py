@@ -695,7 +695,11 @@ def protocol(suite: Suite) -> list[dict[str, str]]:
             "Attacks with a closed form must match it. A classifier that is told half of the coins, without "
             "any release, must be at chance on the other half. A decoy is a release that was fitted on other coins of "
             "the same candidates, which an attack cannot tell from the others: against this run's coins it must be at "
-            "chance, or it knows them from elsewhere. With twenty seeds or more, the share of AUC "
+            "chance, or it knows them from elsewhere. Attacks that learn from shadow releases of a method are void "
+            "on that method where its shadows are unlike what it makes of one training set: one of them, which the "
+            "coins choose, is fitted again by itself and must be the same up to rounding, or neither it nor the "
+            "release may be told from the shadows by how near they are to their members, to all candidates, and by "
+            "what the shadows teach. With twenty seeds or more, the share of AUC "
             "intervals that miss 0.5 where an attack must be at chance has to lie in the binomial range around "
             "what they promise (calibration). Checks that chance can fail share an error of 1 % over the whole "
             "run (Bonferroni). An attack whose control fails is void where it failed.",

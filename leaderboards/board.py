@@ -110,6 +110,12 @@ class Cell:
             return "ok"
         return "not applicable" if self.problems else "no record"
 
+    @property
+    def why_void(self) -> str:
+        """The reason that its void figures give; empty where none is void."""
+        figures = [*self.aggregated.values(), *(f for fs in self.by_seed.values() for f in fs)]
+        return next((f.reason for f in figures if f.status == "void" and f.reason), "")
+
 
 @dataclass
 class Row:
@@ -201,8 +207,9 @@ class Group:
         return {row.attacks[column.key].status for row in self.rows if column.key in row.attacks}
 
     def void(self, column: Column) -> bool:
-        """Whether a control voids this attack here."""
-        return "void" in self.column_statuses(column)
+        """Whether a control voids this attack here: on every row, and not on one whose shadows are untrue."""
+        statuses = self.column_statuses(column)
+        return "void" in statuses and "ok" not in statuses
 
 
 @dataclass

@@ -5,9 +5,10 @@ rank from ``1 + b`` to ``n − w``; where none is surely better rows tie. Where 
 candidates and coins, the row with the smaller worst case is *better* when that interval leaves out 0; where they do not
 (tables of other runs, and utility), when the two rows' own intervals do not overlap.
 
-Controls are references and are not ranked. A row with a missing cell is not ranked either, since a worst case over
-fewer attacks looks more private than it is. Attacks voided by their control, attacks that do not apply to a release,
-and attacks that could not run on any row for want of an optional package, demand nothing of a row.
+Controls are references and are not ranked. A row with a missing cell, or one that is void on this row alone, is not
+ranked either, since a worst case over fewer attacks looks more private than it is. Attacks voided by their control,
+attacks that do not apply to a release, and attacks that could not run on any row for want of an optional package,
+demand nothing of a row.
 """
 
 from __future__ import annotations
@@ -148,6 +149,8 @@ def _name_of(group: Group, column: Column) -> str:
 def _absences(name: str, cell: Cell) -> list[str]:
     if cell.status == "no record":
         return [f"{name}: no record"]
+    if cell.status == "void":  # on this row alone
+        return [f"{name}: void, {cell.why_void}"]
     return [
         f"{name}{'' if p.seed is None else f', seed {p.seed}'}: {p.status}, {p.reason}"
         for p in cell.problems

@@ -59,13 +59,16 @@ METRIC_NAMES = {
     "advantage": "Advantage",
     "detectable_auc": "Least AUC found with 80 % power",
     "attacks_judged": "Attacks with a figure",
-    "attacks_asked": "Attacks that apply",
+    "attacks_asked": "Attacks with scores on some row",
     "epsilon_lower": "ε lower bound",
     "epsilon_ceiling": "ε ceiling",
     "epsilon_lower_gdp": "ε lower bound if Gaussian",
     "epsilon_ceiling_gdp": "ε ceiling if Gaussian",
     "p_value": "p (AUC = 0.5)",
     "miss_rate": "Missed",
+    "fleet_nearness": "Nearness to own members (AUC)",
+    "fleet_lesson": "What shadows teach (AUC)",
+    "fleet_distance": "Distance to candidates",
     "reidentification_rate": "Re-identified",
     "reidentification_bound": "Re-identification bound",
     "flag_rate_members": "Members flagged",
@@ -308,8 +311,7 @@ def _told_apart(column: Column, namesakes: list[Column]) -> list[str]:
 def _void_reasons(group: Group, column: Column) -> list[str]:
     """What the void cells below an attack give as their reason."""
     cells = [row.attacks[column.key] for row in group.rows if column.key in row.attacks]
-    reasons = [f.reason for cell in cells for f in cell.aggregated.values() if f.status == "void"]
-    return [r for r in reasons if r]
+    return [cell.why_void for cell in cells if cell.why_void]
 
 
 def failed_controls(group: Group, attack: str, info: dict) -> list[dict]:
@@ -568,8 +570,8 @@ def exposed_at(group: Group, rows: list[RowView], level: str) -> list[Exposed]:
             (column.label or column.attack, name): (figure, cell)
             for column in group.columns
             if access_rank(column.access) <= access_rank(level) or not level
-            if not group.void(column) and column.key in view.row.attacks
-            for cell in [view.row.attacks[column.key]]
+            for cell in [view.row.attacks.get(column.key)]
+            if cell is not None and cell.status != "void"
             for (name, metric), figure in cell.subgroups.items()
             if metric == "auc" and figure.known
         }
@@ -622,8 +624,8 @@ def picture_sheets(
 def _answers(
     kind: str, group: Group, rows: list[RowView], info: dict
 ) -> list[tuple[RowView, str, dict[str, Any]]]:
-    """Entries of a list of the run, by the rows and by attacks that are not void here."""
-    labels = {c.key: c.label or c.attack for c in group.columns if not group.void(c)}
+    """Entries of a list of the run, by the rows and by attacks that are not void there."""
+    labels = {c.key: c.label or c.attack for c in group.columns}
     return [
         (view, labels[e["attack"], e["attack_params"]], e)
         for view in rows
@@ -631,7 +633,12 @@ def _answers(
         if (e["dataset"], e["features"]) == (group.dataset, group.features)
         and (e["method"], e["method_params"]) == (view.row.method, view.row.params)
         and (e["attack"], e["attack_params"]) in labels
+        and not _is_void(view.row, (e["attack"], e["attack_params"]))
     ]
+
+
+def _is_void(row: Row, attack: tuple[str, str]) -> bool:
+    return attack in row.attacks and row.attacks[attack].status == "void"
 
 
 # ---------------------------------------------------------------- the overview

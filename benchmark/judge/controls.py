@@ -12,9 +12,9 @@ Five kinds of check, each a row of the board's table of controls:
   miss the truth as often as they say, for the intervals of every other figure are made in the same way.
 
 The checks that chance can fail share one error of :data:`FAMILY_ERROR` by Bonferroni over all of them in the run
-(each dataset, feature space, attack and seed is a look, and so are each calibration and each search of a release for
-records that its method cannot have seen, see :mod:`benchmark.judge.provenance`), so that a sound run is voided at most
-once in a hundred.
+(each dataset, feature space, attack and seed is a look, and so are each calibration, each search of a release for
+records that its method cannot have seen, see :mod:`benchmark.judge.provenance`, and each comparison of shadows with
+single fits, see :mod:`benchmark.judge.fleets`), so that a sound run is voided at most once in a hundred.
 """
 
 from __future__ import annotations
@@ -119,6 +119,7 @@ class Verdict:
             "negative": "not at chance on",
             "decoy": "knows coins that no release told it: not at chance on",
             "calibration": "intervals are not calibrated on",
+            "fleet": "its shadows are unlike single fits of",
         }.get(self.kind, "fails its positive control")
         tail = "" if self.kind == "gate" else f" {self.control}"
         figure = "no figure" if np.isnan(self.measured) else f"{self.metric} {self.measured:.4g}"

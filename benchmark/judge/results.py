@@ -47,6 +47,7 @@ from benchmark.judge.figures import (
     trial_figures,
     trials_figure,
 )
+from benchmark.judge.fleets import FLEET_LOOKS, Fleet, judge_fleet, load_fleets
 from benchmark.judge.guarantees import (
     Contest,
     can_refute,
@@ -73,7 +74,7 @@ from benchmark.judge.worst import (
     resolved_limits,
     worst_figures,
 )
-from benchmark.plan import Cell, Plan
+from benchmark.plan import Cell, Plan, shadows_of
 from benchmark.resolve import ResolvedPlugin
 from benchmark.statistics import (
     FARTHER,
@@ -265,6 +266,7 @@ class _Collector:
     pairs: list[pd.DataFrame] = field(default_factory=list)
     voided: list[str] = field(default_factory=list)
     barred: dict[tuple[str, str, str], Bar] = field(default_factory=dict)
+    untrue: dict[tuple[str, str, str], str] = field(default_factory=dict)
     test_groups: dict[str, np.ndarray | None] = field(default_factory=dict)
     overlaps: dict[tuple[tuple[str, ...], str], float] = field(default_factory=dict)
     attacked: dict[tuple[str, str], dict[str, tuple[Cell, Attacked]]] = field(default_factory=dict)
@@ -360,27 +362,44 @@ class _Collector:
             *self.runs,
             *(r for cells in decoys if (r := self._decoy(cells)) is not None),
         ]
-        self.verdicts = judge(self.judged, self.confidence, len(origins))
-        self._bar(origins)
+        fleets = load_fleets(self.plan, self.store, self.records)
+        more_looks = len(origins) + FLEET_LOOKS * len(fleets)
+        looks = max(count_looks(self.judged) + more_looks, 1)
+        level = gate_p_threshold(looks, FAMILY_ERROR)
+        self.verdicts = judge(self.judged, self.confidence, more_looks)
+        self._bar(origins, level)
         known_answers = [d.label for d in self.plan.resolved.datasets if d.controls is not None]
         void = void_reasons(self.verdicts, known_answers)
-        self.voided = [_void_reason(void, run) for run in self.runs]
+        self._compare_fleets(fleets, level, looks)
+        self.voided = [_void_reason(void, run) or self._untaught(run) for run in self.runs]
         for cells, run, reason in zip(places, self.runs, self.voided, strict=True):
             self._attack_rows(cells, run, reason)
-        self._worst_cases(places, void)
+        self._worst_cases(places)
 
-    def _bar(self, origins: Sequence[Origin]) -> None:
+    def _compare_fleets(self, fleets: Sequence[Fleet], level: float, looks: int) -> None:
+        """Verdicts on shadows, and the rows whose attacks have nothing to learn from."""
+        for fleet in fleets:
+            verdict = judge_fleet(fleet, level, looks)
+            self.verdicts.append(verdict)
+            if not verdict.passed:
+                self.untrue[fleet.row] = verdict.reason
+
+    def _untaught(self, run: Run) -> str:
+        """Why an attack with shadows has learnt what is not so of this method; empty where it has not."""
+        shadows = run.attack.plugin is not None and shadows_of(run.attack.plugin)
+        row = (run.dataset, run.features, run.method)
+        return self.untrue.get(row, "") if shadows and not run.known_answer else ""
+
+    def _bar(self, origins: Sequence[Origin], level: float) -> None:
         """Rows of what releases hold that their methods cannot have seen, and which methods are not judged for it."""
         for cell in self.plan.cells:
             status, reason = cell_status(self.plan, self.records, cell)
             fit = self.records.get(cell.fit)
             if cell.kind == "provenance" and status != "ok" and fit and fit.status == "ok":
                 self.row(cell, status=status, reason=f"provenance of its records: {reason}")
-        looks = max(count_looks(self.judged) + len(origins), 1)
         for origin in origins:
             found = exact(float(origin.total("copies")), "near-copies of unseen records, all seeds")
             self._fact_row(origin.cells[0], f"unseen_{origin.space}_copies", found)
-            level = gate_p_threshold(looks, FAMILY_ERROR)
             bars = [b for b in (unmoved(origin), unseen_copies(origin, level)) if b is not None]
             known = self.barred.get(origin.row)
             if bars and (known is None or known.status != NOT_JUDGED):
@@ -507,12 +526,10 @@ class _Collector:
 
     # -- worst cases and violations
 
-    def _worst_cases(
-        self, places: Sequence[Sequence[Cell]], void: Mapping[tuple[str, str, str], str]
-    ) -> None:
+    def _worst_cases(self, places: Sequence[Sequence[Cell]]) -> None:
         by_method: dict[tuple[str, str, str], list[tuple[Sequence[Cell], Run]]] = {}
-        for cells, run in zip(places, self.runs, strict=True):
-            if run.method and not run.known_answer and not _void_reason(void, run):
+        for cells, run, void in zip(places, self.runs, self.voided, strict=True):
+            if run.method and not run.known_answer and not void:
                 by_method.setdefault((run.dataset, run.features, run.method), []).append(
                     (cells, run)
                 )
@@ -543,16 +560,20 @@ class _Collector:
                     here.append((cell, method, worst.figure))
 
     def _asked(self, cell: Cell, level: Access) -> int:
-        """How many attacks within an access level were to have scores on a method, whatever became of them."""
-        method = cell.method.label if cell.method else ""
-        place = (cell.dataset, cell.features, method)
-        return sum(
-            (run.dataset, run.features, run.method) == place
+        """How many attacks within an access level have scores on some row here, or were to have them.
+
+        One that does not apply to a row counts there too: its worst case is over fewer attacks than that of others.
+        """
+        here = [
+            run
+            for cells, run in zip(self.places, self.runs, strict=True)
+            if (run.dataset, run.features) == (cell.dataset, cell.features)
+            and run.method
             and _access(cells) <= level
             and run.applicable
-            and (not run.good or run.good[0].scores is not None)
-            for cells, run in zip(self.places, self.runs, strict=True)
-        )
+        ]
+        linking = {r.attack.label for r in here if r.good and r.good[0].scores is None}
+        return len({r.attack.label for r in here} - linking)
 
     # -- methods compared
 
@@ -905,13 +926,13 @@ class _Collector:
             self._worst_row(cell, access, "pareto_frequency", exact(share, method), chosen)
 
     def _incomplete(self) -> set[tuple[str, str, str]]:
-        """(dataset, features, method) of which a cell is missing that is not void, or that are not judged."""
+        """(dataset, features, method) of which a cell is missing that is not void for all, or that are not judged."""
         void = {
             (r.dataset, r.features, r.attack.label)
             for r, reason in zip(self.runs, self.voided, strict=True)
-            if reason
+            if reason and reason != self._untaught(r)
         }
-        found = set(self.barred)
+        found = {*self.barred, *self.untrue}
         for cell in self.plan.cells:
             if cell.method is None or cell.kind == "decoy":
                 continue

@@ -83,7 +83,7 @@ def worst_figures(
     within : collection of str
         Labels of the attacks that the access level allows.
     asked : int
-        Number of attacks that were to have a figure at this level.
+        Number of attacks that were to have a figure at this level, on this row or on others.
     confidence : float in (0.5, 1)
         That of the AUC's interval. The bound on ε is at the confidence that lets both hold together.
     """
@@ -107,7 +107,7 @@ def worst_figures(
     found.append(WorstFigure("attacks_judged", exact(len(here), "attacks with a figure")))
     return [
         *found,
-        WorstFigure("attacks_asked", exact(asked, "attacks that apply to this release")),
+        WorstFigure("attacks_asked", exact(asked, "attacks that apply to some release here")),
     ]
 
 

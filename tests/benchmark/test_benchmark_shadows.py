@@ -194,8 +194,10 @@ def test_shadows_release_what_they_were_fitted_on_in_a_new_order(played):
 def test_neither_shadows_nor_attacks_read_the_coins(played):
     plan, _, reads = played
     secret = {k for k, names in reads.items() if any(name == "secret" for _, name in names)}
-    # all but fits and decoys run no plugin
-    assert {plan.nodes[k].kind for k in secret} == {"fit", "decoy", "provenance", "yardstick"}
+    # all but fits, decoys and refits run no plugin
+    assert {plan.nodes[k].kind for k in secret} == {
+        *("fit", "decoy", "provenance", "yardstick", "refit", "fleet")
+    }
 
 
 def test_shadows_do_not_change_with_the_coins(played, tmp_path):
