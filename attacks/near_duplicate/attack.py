@@ -63,7 +63,7 @@ class NearDuplicate(Attack):
 
     info: ClassVar[AttackInfo] = AttackInfo(
         name="near_duplicate",
-        version="2",
+        version="3",
         summary="Flags candidates with a released record nearer than real records are to another.",
         citation="Meehan, Chaudhuri, Dasgupta (2020), AISTATS, arXiv:2004.05675 (the idea)",
         positive_controls=(
@@ -102,9 +102,8 @@ class NearDuplicate(Attack):
         real = _RealDistances(measure, auxiliary, context.rng("near_duplicate"))
         private, released = measure.prepare(candidates), measure.prepare(view.records)
         threshold = real.threshold(self.quantile, len(released))
-        distances, _ = measure.to_released(private, released)
         limit = real.threshold(self.quantile, len(private), of_released=True)
-        apart, originals = measure.to_private(released, private)
+        (distances, _), (apart, originals) = measure.both_ways(private, released)
         copied = apart <= limit
         return Scores(
             values=-distances / (threshold if threshold > 0 else 1.0),
@@ -136,13 +135,30 @@ class _Measure:
 
     ``prepare(records)`` gives one row for each record. ``to_released(private, released)`` finds the released row
     nearest to each private one, ``to_private(released, private)`` the other way round; they differ where only the
-    released record may have been altered. ``whole``: distances are whole numbers.
+    released record may have been altered. ``both_ways(private, released)`` gives the two. ``whole``: distances are
+    whole numbers.
     """
 
     prepare: Callable[[Records], np.ndarray]
     to_released: Callable[[np.ndarray, np.ndarray], _Found]
     to_private: Callable[[np.ndarray, np.ndarray], _Found]
+    both_ways: Callable[[np.ndarray, np.ndarray], tuple[_Found, _Found]]
     whole: bool = False
+
+
+def _symmetric(
+    prepare: Callable[[Records], np.ndarray],
+    search: Callable[[np.ndarray, np.ndarray], _Found],
+    whole: bool = False,
+) -> _Measure:
+    """A measure in which either record may have been altered."""
+
+    def both_ways(private: np.ndarray, released: np.ndarray) -> tuple[_Found, _Found]:
+        return search(private, released), search(released, private)
+
+    return _Measure(
+        prepare=prepare, to_released=search, to_private=search, both_ways=both_ways, whole=whole
+    )
 
 
 def _vectors(prepare: Callable[[Records], np.ndarray], device: str) -> _Measure:
@@ -150,7 +166,7 @@ def _vectors(prepare: Callable[[Records], np.ndarray], device: str) -> _Measure:
         distances, rows = nearest(queries, gallery, device=device)
         return distances[:, 0], rows[:, 0]
 
-    return _Measure(prepare=prepare, to_released=search, to_private=search)
+    return _symmetric(prepare, search)
 
 
 def _directions(records: Records) -> np.ndarray:
@@ -173,22 +189,26 @@ def _aligned(shift: int, device: str) -> _Measure:
             released, private, shift=shift, altered="queries", device=device
         )
 
-    return _Measure(prepare=_pixels, to_released=to_released, to_private=to_private)
+    def both_ways(private: np.ndarray, released: np.ndarray) -> tuple[_Found, _Found]:
+        return image_search.nearest_aligned_both_ways(private, released, shift=shift, device=device)
+
+    return _Measure(
+        prepare=_pixels, to_released=to_released, to_private=to_private, both_ways=both_ways
+    )
 
 
 def _perceptual_hash(shift: int, device: str) -> _Measure:
     def prepare(records: Records) -> np.ndarray:
         return image_search.perceptual_hash(records.data)
 
-    search = image_search.nearest_hash
-    return _Measure(prepare=prepare, to_released=search, to_private=search, whole=True)
+    return _symmetric(prepare, image_search.nearest_hash, whole=True)
 
 
 def _ssim(shift: int, device: str) -> _Measure:
     def search(queries: np.ndarray, gallery: np.ndarray) -> _Found:
         return image_search.nearest_ssim(queries, gallery, device=device)
 
-    return _Measure(prepare=_pixels, to_released=search, to_private=search)
+    return _symmetric(_pixels, search)
 
 
 _MEASURES: Mapping[str, Callable[[int, str], _Measure]] = {

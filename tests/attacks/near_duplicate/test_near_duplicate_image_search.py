@@ -5,9 +5,11 @@ import pytest
 from scipy.ndimage import zoom
 from sklearn.datasets import load_digits
 
+from attacks.near_duplicate import image_search
 from attacks.near_duplicate.image_search import (
     hash_distances,
     nearest_aligned,
+    nearest_aligned_both_ways,
     nearest_hash,
     nearest_ssim,
     perceptual_hash,
@@ -140,6 +142,35 @@ def test_large_pictures_are_reduced_and_their_copies_found():
     distances, rows = nearest_aligned(originals, moved(originals[:, :, ::-1], 3, -3))
     np.testing.assert_array_equal(rows, np.arange(5))
     assert distances.max() < 0.05
+
+
+@pytest.mark.parametrize("side", [28, 64])
+def test_a_short_list_from_coarse_windows_misses_no_copy(side, monkeypatch):
+    """Pictures that are noise have nothing in common with their neighbours at a pixel's distance."""
+    noise = np.random.default_rng(6).integers(0, 256, (60, side, side, 1), dtype=np.uint8)
+    originals = np.concatenate([pictures(20, side), noise[:20]])
+    copies = np.concatenate([moved(originals[:, :, ::-1], 1, -2), noise[20:]])
+    distances, rows = nearest_aligned(originals, copies)
+    np.testing.assert_array_equal(rows, np.arange(40))
+    np.testing.assert_array_equal(distances, 0)
+    found, others = nearest_aligned(originals[:30], copies[40:]), copies[40:]
+    monkeypatch.setattr(image_search, "_COARSE_SIDE", side)  # the search is then exact
+    exact = nearest_aligned(originals[:30], others)
+    assert (found[0] >= exact[0] - 1e-9).all() and (found[0] / exact[0]).max() < 1.1
+
+
+@pytest.mark.parametrize("side", [12, 30])
+def test_both_ways_at_once_are_the_two_searches(side):
+    a, b = pictures(25, side), pictures(18, side, seed=1)
+    b[3] = moved(a[7:8, ::-1], 1, 0)[0]
+    of_a, of_b = nearest_aligned_both_ways(a, b, block_bytes=1)
+    for found, expected in (
+        (of_a, nearest_aligned(a, b)),
+        (of_b, nearest_aligned(b, a, altered="queries")),
+    ):
+        np.testing.assert_array_equal(found[1], expected[1])
+        np.testing.assert_allclose(found[0], expected[0], atol=1e-12)
+    assert of_a[0][7] == 0 and of_a[1][7] == 3 and of_b[1][3] == 7
 
 
 def test_images_of_different_shapes_are_refused():
