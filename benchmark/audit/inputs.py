@@ -31,6 +31,7 @@ __all__ = [
     "Private",
     "Reading",
     "read_inputs",
+    "spoken",
 ]
 
 REAL = ("members", "controls", "population", "test")
@@ -289,12 +290,24 @@ def _people(
     return numbers
 
 
+def spoken(name: str) -> str:
+    """A role in words: a release is called one once.
+
+    Examples
+    --------
+    >>> spoken("release release 2"), spoken("release epoch 10"), spoken("members")
+    ('release 2', 'release epoch 10', 'members')
+    """
+    label = name.removeprefix("release ")
+    return label if label.startswith("release") else name
+
+
 def _notes(
     read: Mapping[str, Collection], layout: Layout | None, *, labelled: bool
 ) -> dict[str, tuple[str, ...]]:
     notes = {name: collection.notes for name, collection in read.items()}
     if not labelled:
-        missing = [name for name, collection in read.items() if collection.labels is None]
+        missing = [spoken(name) for name, c in read.items() if c.labels is None]
         notes["all"] = (f"classes are not used: {', '.join(missing)} name none",)
     if layout is not None and any("resized" in note for own in notes.values() for note in own):
         notes["all"] = (*notes.get("all", ()), f"images are resized by one filter: {RESIZING}")

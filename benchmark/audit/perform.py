@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -9,9 +10,10 @@ from typing import Any
 
 import numpy as np
 
+from benchmark.audit.copies import copied_for_sure, of_one_person, released_as_they_are
 from benchmark.audit.exchange import ColumnTest, exchangeability
 from benchmark.audit.given import Cohort, Known, commit_given, deal, plan_audit
-from benchmark.audit.inputs import AuditInputs, Grade
+from benchmark.audit.inputs import AuditInputs, Grade, spoken
 from benchmark.audit.result import (
     Answer,
     AuditResult,
@@ -21,12 +23,15 @@ from benchmark.audit.result import (
     GivenRecords,
     NotTried,
     Power,
+    Quality,
     ReleaseResult,
 )
 from benchmark.audit.verdict import (
     Counts,
+    chance_seen,
     counts_of,
     excess_p_value,
+    fewest_controls,
     least_auc_seen,
     least_exposed,
     least_share_seen,
@@ -36,11 +41,10 @@ from benchmark.audit.words import without_names
 from benchmark.contracts import Access, Kind, Records
 from benchmark.engines import Event
 from benchmark.environment import environment
-from benchmark.judge.controls import void_reasons
+from benchmark.judge.controls import Verdict
 from benchmark.judge.figures import Trial, load_trial, trial_figure
 from benchmark.judge.results import Results, cell_status, collect
 from benchmark.learning.neighbours import nearest
-from benchmark.learning.repeats import duplicates
 from benchmark.node import digest
 from benchmark.plan import Cell, Plan, shadows_of, wants_reference
 from benchmark.registry import Registry, default_registry
@@ -56,18 +60,48 @@ ERROR = 0.05
 
 POWER = 0.8
 
-LINKING = ("identity_reidentification", "linkage")
-"""Attacks on linkability; all others single people out."""
+SHARES = (0.01, 0.02, 0.05, 0.1)
+"""Shares of copied members for which the chance of being found is told."""
 
-VARIANTS: Mapping[str, tuple[tuple[Mapping[str, Any], Kind], ...]] = {
-    "near_duplicate": (({"measure": "aligned"}, "image"),)
+RISKS: Mapping[str, str] = {
+    "identity_reidentification": "linkability",
+    "linkage": "linkability",
+    "attribute_inference": "inference",
 }
-"""Further parameters that an attack is run with on images: copies that were flipped, shifted, cropped or brightened."""
+"""What attacks try, by name; all others single people out."""
+
+Variants = tuple[tuple[Mapping[str, Any], Kind | None], ...]
+
+VARIANTS: Mapping[Kind, Mapping[str, Variants]] = {
+    "image": {
+        # Also copies that were flipped, shifted, cropped or brightened.
+        "near_duplicate": (({}, None), ({"measure": "aligned"}, "image")),
+        # Half of a picture is what an attacker may know of it; half of its features is not.
+        "attribute_inference": (({}, "image"), ({"secret": "rest"}, "image")),
+    },
+    "feature": {"attribute_inference": (({}, None), ({"secret": "rest"}, None))},
+}
+"""Parameters that an attack is run with, and the space that it looks in; those not named with their own, everywhere."""
 
 UTILITIES: Mapping[Kind, tuple[str, ...]] = {
     "image": ("linear_probe", "fidelity", "visual_privacy"),
     "feature": ("linear_probe", "fidelity"),
 }
+
+QUALITIES = (
+    ("linear_probe", "balanced_accuracy"),
+    ("fidelity", "precision"),
+    ("fidelity", "coverage"),
+    ("visual_privacy", "ssim_to_members"),
+)
+"""Utilities and their figures that a report shows, each beside that of a release of the members themselves …"""
+
+FRESH: Mapping[str, str] = {"ssim_to_members": "ssim_real"}
+"""… or beside that of fresh real records, by a figure of its own."""
+
+ONE_CLASS = "needs two classes or more that all records name, released ones too"
+
+UNCONTROLLED = "without controls, what a release teaches of everybody cannot be told from what it tells of members"
 
 NEAR_BY_CHANCE = 0.01
 """Without controls: share of released records that may be as near to a member as population records hardly ever are."""
@@ -184,19 +218,23 @@ def _attacks(
     chosen: list[tuple[str, Mapping[str, Any], Kind | None]] = []
     not_tried = []
     entries = {e.name: e for e in registry.entries("attacks")}
-    for name in options.attacks or entries:
+    for name in options.attacks:
         if name not in entries:
             registry.make("attacks", name, {})  # says what there is
-        entry = entries[name]
+    for name, entry in entries.items():
         why = _obstacle(entry, inputs)
+        if not why and options.attacks and name not in options.attacks:
+            why = "was left out by whoever made this audit"
         if why == "gate":
             continue
         if why:
             not_tried.append(NotTried(what=name, why=why))
             continue
-        chosen.append((name, {}, None))
-        if inputs.kind == "image":
-            chosen += [(name, parameters, space) for parameters, space in VARIANTS.get(name, ())]
+        for parameters, space in VARIANTS[inputs.kind].get(name, (({}, None),)):
+            if name == "attribute_inference" and not parameters and len(inputs.classes) < 2:
+                not_tried.append(NotTried(what="attribute inference of the class", why=ONE_CLASS))
+                continue
+            chosen.append((name, parameters, space))
     return chosen, not_tried
 
 
@@ -265,7 +303,7 @@ class _Case:
             columns=self.columns,
             gates=gates,
             given=_given(self.inputs),
-            not_tried=(*missing, *_NEVER_TRIED),
+            not_tried=tuple(missing),
             people_are_known=self.inputs.identified,
             n_members=counts.n_members,
             n_controls=counts.n_controls,
@@ -284,7 +322,7 @@ class _Case:
                 low=v.low,
                 high=v.high,
                 passed=v.passed,
-                reason="" if v.passed else v.reason,
+                reason="" if v.passed else f"required: {v.required}",
             )
             for v in self.results.verdicts
             if v.kind == "gate"
@@ -295,10 +333,14 @@ class _Case:
         found = {}
         for cell in self.cells():
             status, reason = cell_status(self.plan, self.records, cell)
-            why = f"{status}: {reason}" if status != "ok" else self.void(cell)
+            why = why_none(status, reason) if status != "ok" else self.void(cell)
             if why and cell.attack is not None:
                 found[f"{cell.attack.label} in {cell.features}"] = why
-        return [NotTried(what=what, why=without_names(why)) for what, why in found.items()]
+        for cell in self.plan.cells:
+            status, reason = cell_status(self.plan, self.records, cell)
+            if cell.kind == "utility" and cell.utility is not None and status != "ok":
+                found[f"{cell.utility.label} in {cell.features}"] = why_none(status, reason)
+        return [NotTried(what=what, why=why) for what, why in found.items()]
 
     def cells(self, label: str | None = None) -> Iterator[Cell]:
         """Cells of attacks on a release, or on any, each node once."""
@@ -316,10 +358,15 @@ class _Case:
 
     def void(self, cell: Cell) -> str:
         """Why an attack's controls say that it counts for nothing here; a failed gate is said once, for all."""
-        own = [v for v in self.results.verdicts if v.kind != "gate"]
-        reasons = void_reasons(own, ())
         label = cell.attack.label if cell.attack else ""
-        return reasons.get((cell.dataset, cell.features, label), "")
+        for v in self.results.verdicts:
+            if (
+                not v.passed
+                and v.kind != "gate"
+                and (v.features, v.attack) == (cell.features, label)
+            ):
+                return _why_void(v)
+        return ""
 
     def tests(self, label: str) -> Iterator[_Test]:
         """Everything that is tested on one release."""
@@ -332,12 +379,21 @@ class _Case:
                 yield from self.attack_tests(cell, trial)
 
     def verbatim(self, label: str) -> _Test:
-        """People with a record that is released as it is."""
-        candidates = self.cohort.pool.take(self.cohort.candidates)
-        released = self.inputs.releases[label]
-        same = duplicates(np.concatenate([candidates.data, released.data]))
-        pointed = np.isin(same[: len(candidates)], same[len(candidates) :])
-        return self.pointing("equal records", "as given", "verbatim", pointed)
+        """People with a record that is released as it is: all of them; the candidates among them are compared."""
+        cohort = self.cohort
+        equal = released_as_they_are(cohort.pool, self.inputs.releases[label])
+        test = self.pointing("equal records", "as given", "verbatim", equal[cohort.candidates])
+        given = np.isin(cohort.origin, ("members", "controls"))
+        groups = cohort.pool.groups
+        people = np.arange(len(equal)) if groups is None else groups
+        people = np.unique(people[given], return_inverse=True)[1]
+        members, alone = cohort.origin[given] == "members", of_one_person(cohort.pool)[given]
+        return replace(
+            test,
+            copied=equal & (cohort.origin == "members"),
+            whole=counts_of(equal[given], people, members),
+            counted=copied_for_sure(equal[given], alone, people, members),
+        )
 
     def pointing(self, attack: str, features: str, test: str, pointed: np.ndarray) -> _Test:
         counts = counts_of(pointed, self.cohort.units, self.cohort.coins)
@@ -369,18 +425,17 @@ class _Case:
         self, label: str, tests: Sequence[_Test], gates: Sequence[GateResult]
     ) -> ReleaseResult:
         """The answer on one release, and why."""
-        accept = self.options.accept
-        evidence = tuple(_evidence(t, level_of(t.test, len(tests), ERROR), accept) for t in tests)
-        failed = [g.reason for g in gates if not g.passed]
-        failed += [
-            f"members and controls differ by {c.column}" for c in self.columns if not c.passed
-        ]
-        found = any(e.found for e in evidence)
-        answer, reasons = Answer.NO_LEAK_FOUND, []
-        if failed:
-            answer, reasons = Answer.CANNOT_BE_JUDGED, failed
-        elif found:
+        kinds = [t.test for t in tests]
+        refuted = self.refuted(gates)
+        evidence = tuple(
+            _evidence(t, level_of(t.test, kinds, ERROR), self.options.accept, bool(refuted))
+            for t in tests
+        )
+        answer, reasons = Answer.NO_LEAK_FOUND, refuted
+        if any(e.found for e in evidence):
             answer = Answer.LEAK
+        elif refuted:
+            answer = Answer.CANNOT_BE_JUDGED
         elif not any(e.test == "auc" for e in evidence):
             answer, reasons = Answer.CANNOT_BE_JUDGED, ["no attack gave a figure that counts"]
         return ReleaseResult(
@@ -389,27 +444,42 @@ class _Case:
             answer=answer,
             reasons=tuple(reasons),
             evidence=evidence,
-            n_exposed=0 if failed else max(e.surely_exposed for e in evidence),
-            power=_power(self.cohort, len(tests)),
+            n_exposed=max(e.surely_exposed for e in evidence),
+            power=_power(self.cohort, evidence),
+            quality=tuple(_quality(self.results, label)),
             figures=tuple(_figures(self.results, label)),
         )
+
+    def refuted(self, gates: Sequence[GateResult]) -> list[str]:
+        """What shows that members and controls differ by more than the training; empty where nothing does."""
+        reasons = []
+        failed = [g for g in gates if not g.passed]
+        if any(np.isnan(g.value) for g in failed):
+            reasons.append("whether the controls are like the members could not be tested")
+        elif failed:
+            worst = max(failed, key=lambda g: abs(g.value - 0.5))
+            reasons.append(
+                "the controls differ from the members even without the release (a classifier that never saw it tells "
+                f"them apart with AUC {worst.value:.3f}, where 0.5 is guessing)"
+            )
+        columns = [c.column for c in self.columns if not c.passed]
+        return reasons + [f"members and controls differ by {column}" for column in columns]
 
     def exposed(
         self, label: str, tests: Sequence[_Test], found: Sequence[_Test]
     ) -> list[ExposedPerson]:
         """The members that a test points at which found more than is accepted, with all scores."""
-        pointed = [(t, t.pointed) for t in found if t.pointed is not None]
         cohort = self.cohort
-        if not pointed:
-            return []
-        everyone = np.any([by for _, by in pointed], axis=0) & cohort.coins
-        rows = np.flatnonzero(everyone)
+        pointed = [(t, self.over_pool(t)) for t in found if t.pointed is not None]
+        members = cohort.origin == "members"
+        rows = np.flatnonzero(np.any([by for _, by in pointed], axis=0) & members)
         if len(rows) == 0:
             return []
         released, private = self.inputs.releases[label], self.inputs.private
-        distances, at = nearest(cohort.pool.take(cohort.candidates[rows]).flat(), released.flat())
+        distances, at = nearest(cohort.pool.take(rows).flat(), released.flat())
+        place = np.full(len(cohort.origin), -1)
+        place[cohort.candidates] = np.arange(len(cohort.candidates))
         names = private["members"]
-        own = cohort.rows[cohort.candidates[rows]]
         return [
             ExposedPerson(
                 release=label,
@@ -421,18 +491,28 @@ class _Case:
                 nearest=private[f"release {label}"].names[int(at[k, 0])],
                 distance=float(distances[k, 0]),
                 scores={
-                    f"{t.attack} in {t.features}": float(t.scores[row])
+                    f"{t.attack} in {t.features}": float(t.scores[place[row]])
                     for t in tests
-                    if t.scores is not None
+                    if t.scores is not None and place[row] >= 0
                 },
             )
-            for k, (row, i) in enumerate(zip(rows, own, strict=True))
+            for k, (row, i) in enumerate(zip(rows, cohort.rows[rows], strict=True))
         ]
+
+    def over_pool(self, test: _Test) -> np.ndarray:
+        """Records of the pool that a test points at, of members who are no candidates too where it looks at them."""
+        pointed = np.zeros(len(self.cohort.origin), dtype=bool)
+        pointed[self.cohort.candidates] = test.pointed
+        return pointed if test.copied is None else pointed | test.copied
 
 
 @dataclass(frozen=True, eq=False)
 class _Test:
-    """One test on one release; ``counts`` and ``pointed`` of those that point at people, the others of an AUC."""
+    """One test on one release; ``counts`` and ``pointed`` of those that point at people, the others of an AUC.
+
+    ``copied`` are the records of the pool, and ``whole`` the people of all that were given, who are pointed at whether
+    they are candidates or not; ``counted`` members are exposed for sure, whatever the controls are like.
+    """
 
     attack: str
     features: str
@@ -442,13 +522,19 @@ class _Test:
     pointed: np.ndarray | None = None
     trial: Trial | None = None
     scores: np.ndarray | None = None
+    copied: np.ndarray | None = None
+    whole: Counts | None = None
+    counted: int = 0
 
 
-def _evidence(test: _Test, level: float, accept: float) -> Evidence:
-    """The figure of a test, held against what is accepted with its share of the error."""
+def _evidence(test: _Test, level: float, accept: float, refuted: bool) -> Evidence:
+    """The figure of a test, held against what is accepted with its share of the error.
+
+    Where controls are ``refuted``, nothing is shown but what is counted without them.
+    """
     nan = float("nan")
     plain = Evidence(
-        risk="linkability" if test.attack.startswith(LINKING) else "singling out",
+        risk=RISKS.get(re.split(r"[(@]", test.attack)[0], "singling out"),
         attack=test.attack,
         features=test.features,
         test=test.test,
@@ -458,39 +544,71 @@ def _evidence(test: _Test, level: float, accept: float) -> Evidence:
         share_of_controls=nan,
         p_value=test.p_value,
         adjusted=min(1.0, test.p_value * ERROR / level),
-        surely_exposed=0,
-        found=test.p_value <= level,
+        surely_exposed=test.counted,
+        found=test.counted > 0 or (test.p_value <= level and not refuted),
     )
     if test.counts is not None:
-        counts = test.counts
+        exposed = 0 if refuted else least_exposed(test.counts, level)
+        shown = test.whole or test.counts
         return replace(
             plain,
-            value=counts.k_members / counts.n_members,
-            share_of_controls=counts.k_controls / counts.n_controls,
-            surely_exposed=least_exposed(counts, level),
+            value=shown.k_members / shown.n_members,
+            share_of_controls=shown.k_controls / shown.n_controls,
+            surely_exposed=max(exposed, test.counted),
         )
     assert test.trial is not None
     figure = trial_figure(test.trial, "auc", 1 - level)
     beyond = figure.low > accept or figure.high < 1 - accept
-    found = plain.found if accept == 0.5 else beyond
+    found = plain.found if accept == 0.5 else beyond and not refuted
     return replace(plain, value=figure.value, low=figure.low, high=figure.high, found=found)
 
 
-def _power(cohort: Cohort, n_tests: int) -> Power:
+def _power(cohort: Cohort, evidence: Sequence[Evidence]) -> Power:
+    """What would have been seen of a leak of all together, and of copies that are altered but recognised."""
     counts = counts_of(cohort.coins, cohort.units, cohort.coins)
-    level, copies = (level_of(test, n_tests, ERROR) for test in ("auc", "verbatim"))
     n_members, n_controls = counts.n_members, counts.n_controls
-    enough = None
-    for size in (2**k for k in range(4, 24)):
-        if least_share_seen(n_members, size, copies, POWER) <= 0.01:
-            enough = size
-            break
+    kinds = [e.test for e in evidence]
+    auc = least_auc_seen(n_members, n_controls, level_of("auc", kinds, ERROR), POWER)
+    by_chance = [e.share_of_controls for e in evidence if e.test == "copies"]
+    if not by_chance:
+        return Power(power=POWER, auc=auc)
+    level, chance = level_of("copies", kinds, ERROR), max(by_chance)
     return Power(
         power=POWER,
-        auc=least_auc_seen(n_members, n_controls, level, POWER),
-        copied_share=least_share_seen(n_members, n_controls, copies, POWER),
-        controls_for_one_percent=enough,
+        auc=auc,
+        copied_share=least_share_seen(n_members, n_controls, level, POWER, chance),
+        controls_for_one_percent=fewest_controls(n_members, level, 0.01, POWER, chance),
+        copies_seen={
+            share: chance_seen(n_members, n_controls, level, share, chance) for share in SHARES
+        },
     )
+
+
+def _quality(results: Results, label: str) -> Iterator[Quality]:
+    """How useful and how like real records a release is, beside the same of real records."""
+    frame = results.frame[
+        results.frame["seed"].notna()
+        & (results.frame["status"] == "ok")
+        & (results.frame["perturbation"] == "")
+    ]
+    for utility, metric in QUALITIES:
+        for features in dict.fromkeys(frame["features"]):
+            here = frame[(frame["utility"] == utility) & (frame["features"] == features)]
+            own = here[here["method_label"] == label].set_index("metric")
+            members = here[here["method_label"] == "identity"].set_index("metric")
+            if metric not in own.index:
+                continue
+            row = own.loc[metric]
+            real = own if metric in FRESH else members
+            named = FRESH.get(metric, metric)
+            yield Quality(
+                measure=metric,
+                features=features,
+                value=float(row["value"]),
+                low=float(row["ci_low"]),
+                high=float(row["ci_high"]),
+                real=float(real.loc[named, "value"]) if named in real.index else float("nan"),
+            )
 
 
 def _figures(results: Results, label: str) -> Iterator[dict[str, Any]]:
@@ -503,15 +621,34 @@ def _figures(results: Results, label: str) -> Iterator[dict[str, Any]]:
     ]
     for row in own.to_dict("records"):
         figure = {name.removesuffix("_label"): row[name] for name in names}
-        yield figure | {name: str(row[name]) for name in ("ci_method", "status", "reason")}
+        told = {"ci_method": str(row["ci_method"]), "status": str(row["status"])}
+        yield figure | told | {"reason": why_none(told["status"], str(row["reason"]))}
 
 
-_NEVER_TRIED = (
-    NotTried(
-        what="attribute inference",
-        why="what a release lets be inferred of a member is not measured",
-    ),
-)
+def why_none(status: str, reason: str) -> str:
+    """Why there is no figure, without what a plugin may say of the records that it was at.
+
+    What a plugin says where it does not apply is kept, less what looks like a name of a file. Of an error its kind is.
+    """
+    if status in ("", "ok"):
+        return ""
+    if status == "void":
+        return reason.partition(" (")[0]  # less the note, which may quote a plugin
+    if status in ("not applicable", "unavailable", "timeout", "missing"):
+        return without_names(f"{status}: {reason}")
+    kind = re.match(r"[A-Za-z_][A-Za-z_.]*(Error|Exception|Warning|Interrupt)\b", reason)
+    return f"{status}{f' ({kind[0]})' if kind else ''}; what it said is kept in private/nodes"
+
+
+def _why_void(verdict: Verdict) -> str:
+    """What a control says against an attack, for a reader who knows neither."""
+    what = {
+        "negative": "it tells members from controls by a release that cannot know them",
+        "positive": "it does not find members that are released as they are",
+    }.get(verdict.kind, "its control failed")
+    if np.isnan(verdict.measured):
+        return f"does not count: {what}: its control gave no figure"
+    return f"does not count: {what} ({verdict.metric} {verdict.measured:.3g}, required {verdict.required})"
 
 
 def _worst(answers: Iterator[Answer]) -> Answer:
@@ -524,7 +661,7 @@ def _given(inputs: AuditInputs) -> tuple[GivenRecords, ...]:
     sizes |= {f"release {label}": len(r) for label, r in inputs.releases.items()}
     return tuple(
         GivenRecords(
-            role=name,
+            role=spoken(name),
             n_records=n,
             n_people=inputs.n_people(name) if name in inputs.real else None,
             digest=inputs.digests[name],
@@ -561,7 +698,8 @@ def _without_controls(inputs: AuditInputs, options: Options) -> Performed:
         given=_given(inputs),
         not_tried=(
             NotTried(what="membership", why="it cannot be judged without controls"),
-            *_NEVER_TRIED,
+            NotTried(what="linkability", why=UNCONTROLLED),
+            NotTried(what="attribute inference", why=UNCONTROLLED),
         ),
         people_are_known=inputs.identified,
         n_members=inputs.n_people("members"),
@@ -574,10 +712,10 @@ def _without_controls(inputs: AuditInputs, options: Options) -> Performed:
 
 def _copies_alone(inputs: AuditInputs, label: str) -> ReleaseResult:
     members, released = inputs.members, inputs.releases[label]
-    same = duplicates(np.concatenate([members.data, released.data]))
-    equal = np.isin(same[: len(members)], same[len(members) :])
+    equal = released_as_they_are(members, released)
     groups = np.arange(len(members)) if members.groups is None else members.groups
-    n_copied = len(np.unique(groups[equal]))
+    n_equal = len(np.unique(groups[equal]))
+    n_copied = len(np.unique(groups[equal & of_one_person(members)]))
     reasons = ["membership cannot be judged without controls"]
     if n_copied:
         reasons.insert(0, f"records of {n_copied:,} members are released as they are")
@@ -595,7 +733,7 @@ def _copies_alone(inputs: AuditInputs, label: str) -> ReleaseResult:
         attack="equal records",
         features="as given",
         test="verbatim",
-        value=n_copied / inputs.n_people("members"),
+        value=n_equal / inputs.n_people("members"),
         low=nan,
         high=nan,
         share_of_controls=nan,

@@ -21,7 +21,6 @@ from markupsafe import Markup
 from benchmark.audit import words
 from benchmark.audit.inputs import Grade
 from benchmark.audit.result import AuditResult, Evidence, NotTried, ReleaseResult
-from benchmark.audit.verdict import chance_seen, level_of
 from benchmark.contracts import LeakboardError
 from leaderboards import charts
 from leaderboards.page import content_policy, palette, write_whole
@@ -31,9 +30,6 @@ __all__ = ["REPORT", "NoBrowser", "find_browser", "render_report", "write_pdf", 
 REPORT = "report.html"
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 PRINTING_S = 120
-
-SHARES = (0.01, 0.02, 0.05, 0.1)
-"""Shares of copied members for which the chance of being found is shown."""
 
 MOST_TESTS = 12
 """Tests that are listed, those that speak most against a release first; ``audit.json`` has all."""
@@ -70,7 +66,7 @@ def render_report(result: AuditResult, made_on: date | None = None) -> str:
             not_tried=_by_reason(result.not_tried),
             versions={n: v for n, v in result.versions.items() if n not in MACHINE},
             strictest=strictest,
-            seen=_seen(result, strictest),
+            seen=_seen(strictest),
         )
     )
 
@@ -138,21 +134,18 @@ def _print(browser: str, html: Path, pdf: Path, profile: Path) -> str:
 
 @dataclass(frozen=True, kw_only=True)
 class _Seen:
-    """How often copies of a share of the members would have been found in audits of this size."""
+    """How often altered copies of a share of the members would have been found in audits of this size."""
 
     share: float
     chance: float
     bar: Markup
 
 
-def _seen(result: AuditResult, release: ReleaseResult) -> list[_Seen]:
-    if release.power is None or not release.evidence or not result.n_controls:
+def _seen(release: ReleaseResult) -> list[_Seen]:
+    if release.power is None:
         return []
-    level = level_of("verbatim", len(release.evidence), 1 - result.confidence)
-    chances = {
-        share: chance_seen(result.n_members, result.n_controls, level, share) for share in SHARES
-    }
-    return [_Seen(share=s, chance=c, bar=_bar(c)) for s, c in chances.items()]
+    seen = release.power.copies_seen
+    return [_Seen(share=share, chance=chance, bar=_bar(chance)) for share, chance in seen.items()]
 
 
 def _bar(share: float) -> Markup:
@@ -188,7 +181,7 @@ def _by_reason(not_tried: tuple[NotTried, ...]) -> dict[str, list[str]]:
     """What was not tried, by the reason."""
     reasons: dict[str, list[str]] = {}
     for n in not_tried:
-        reasons.setdefault(n.why, []).append(n.what)
+        reasons.setdefault(words.closed(n.why), []).append(n.what)
     return reasons
 
 

@@ -30,6 +30,7 @@ __all__ = [
     "GivenRecords",
     "NotTried",
     "Power",
+    "Quality",
     "ReleaseResult",
 ]
 
@@ -61,7 +62,7 @@ class Evidence:
     Parameters
     ----------
     risk : str
-        ``singling out`` or ``linkability``.
+        ``singling out``, ``linkability`` or ``inference``.
     attack, features : str
         Labels; ``features`` is the space that it looked in.
     test : str
@@ -70,15 +71,18 @@ class Evidence:
         released as it is).
     value, low, high : float
         Of ``auc`` the AUC with an interval that holds for all tests together; of the others the share of the members
-        pointed at, with NaN limits.
+        pointed at, with NaN limits. Of ``verbatim`` it is that of all members who were given, of the others that of the
+        candidates.
     share_of_controls : float
         The same share among controls; NaN for ``auc``.
     p_value : float
-        As it is, and ``adjusted`` for all tests on this release (Bonferroni, where ``verbatim`` has half of the error).
+        As it is, and ``adjusted`` for all tests on this release (Bonferroni; half of the error is for ``verbatim`` and
+        ``copies``).
     surely_exposed : int
         Members who are pointed at for being members, at least, with an error that holds for all tests together.
     found : bool
-        Whether it shows more than is accepted.
+        Whether it shows more than is accepted. Where members and controls differ without the release, only records that
+        are released as they are show anything: they are counted, and not compared.
     """
 
     risk: str
@@ -97,16 +101,37 @@ class Evidence:
 
 @dataclass(frozen=True, kw_only=True)
 class Power:
-    """What would have been found with probability ``power``: an AUC, and a share of members copied verbatim.
+    """What would have been found with probability ``power``: an AUC, and a share of members with an altered copy.
 
-    ``controls_for_one_percent`` is the number of control people with which copies of 1 % of the members would be found;
-    None where no number of controls suffices.
+    Copies are those that an attack recognises, beside as many controls as it points at by chance; NaN where no test
+    looked for them, or where they would not have been found of all. ``copies_seen`` is the probability that copies of a
+    share of the members would have been found; ``controls_for_one_percent`` the number of control people with which
+    copies of 1 % would be found with probability ``power``; None where no number of controls suffices.
     """
 
     power: float
     auc: float
-    copied_share: float
-    controls_for_one_percent: int | None
+    copied_share: float = math.nan
+    controls_for_one_percent: int | None = None
+    copies_seen: Mapping[float, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Quality:
+    """How useful, or how like real records, a release is; no part of the answer.
+
+    ``measure`` is ``balanced_accuracy`` (of a linear classifier that learned from it, on real records), ``precision``
+    (share of it that lies among real records), ``coverage`` (share of real records that it has something near) or
+    ``ssim_to_members`` (mean structural similarity of its pictures to the member's nearest to each). ``real`` is the
+    same of the members themselves, and of the last of fresh real pictures; NaN where it is not known.
+    """
+
+    measure: str
+    features: str
+    value: float
+    low: float
+    high: float
+    real: float
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -124,6 +149,7 @@ class ReleaseResult:
     evidence: tuple[Evidence, ...]
     n_exposed: int
     power: Power | None
+    quality: tuple[Quality, ...] = ()
     figures: tuple[Mapping[str, Any], ...] = ()
 
 
@@ -181,7 +207,7 @@ class AuditResult:
     people_are_known : bool
         Else each record counts as a person.
     n_members, n_controls : int
-        People among the candidates.
+        People among the candidates. Of all who were given, see :meth:`n_given`.
     commitment : str
         Of the coins, where the grade is randomised; else empty.
     versions : mapping of str to str
@@ -206,6 +232,10 @@ class AuditResult:
     commitment: str = ""
     versions: Mapping[str, str] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+
+    def n_given(self, role: str) -> int:
+        """People who were given in a role, candidates or not; 0 where none were."""
+        return sum(given.n_people or 0 for given in self.given if given.role == role)
 
     @property
     def table(self) -> pd.DataFrame:

@@ -6,6 +6,7 @@ members among the people that any rule points at is hypergeometric. No distribut
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -17,6 +18,7 @@ __all__ = [
     "chance_seen",
     "counts_of",
     "excess_p_value",
+    "fewest_controls",
     "least_auc_seen",
     "least_exposed",
     "least_share_seen",
@@ -24,12 +26,18 @@ __all__ = [
 ]
 
 
-VERBATIM = 0.5
-"""Share of the error that the test for records released as they are has; all others share the rest alike.
+FEW = ("verbatim", "copies")
+"""Tests that are made to see few people: those whose records are released as they are, or nearly."""
 
-Copies of a few people move no attack's AUC: the one test that is made to see them does not pay for the many that are
-not. It was fixed before any release is looked at, as weights must be.
+SHARE_OF_FEW = 0.5
+"""Share of the error that the tests of :data:`FEW` have, alike; all others share the rest alike.
+
+Copies of a few people move no attack's AUC: the tests that are made to see them do not pay for the many that are not.
+It was fixed before any release is looked at, as weights must be.
 """
+
+_NUMBERS_OF_CONTROLS = 64
+"""So many equally likely numbers of controls that are pointed at by chance stand for all of them."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,17 +86,20 @@ def excess_p_value(counts: Counts) -> float:
     return float(hypergeom.sf(counts.k_members - 1, people, counts.n_members, pointed))
 
 
-def level_of(test: str, n_tests: int, error: float) -> float:
-    """The part of ``error`` that one of ``n_tests`` has (weighted Bonferroni); one of them is called ``verbatim``.
+def level_of(test: str, tests: Sequence[str], error: float) -> float:
+    """The part of ``error`` that one of ``tests`` has (weighted Bonferroni), by their kinds.
 
     Examples
     --------
-    >>> level_of("verbatim", 6, 0.05), round(level_of("auc", 6, 0.05), 4)
-    (0.025, 0.005)
+    >>> tests = ["verbatim", "copies", "auc", "auc", "auc", "auc", "flags"]
+    >>> level_of("verbatim", tests, 0.05), round(level_of("auc", tests, 0.05), 4)
+    (0.0125, 0.005)
     """
-    if n_tests == 1:
-        return error
-    return error * (VERBATIM if test == "verbatim" else (1 - VERBATIM) / (n_tests - 1))
+    few = sum(t in FEW for t in tests)
+    others = len(tests) - few
+    if not few or not others:
+        return error / len(tests)
+    return error * (SHARE_OF_FEW / few if test in FEW else (1 - SHARE_OF_FEW) / others)
 
 
 def least_exposed(counts: Counts, level: float) -> int:
@@ -114,50 +125,83 @@ def least_exposed(counts: Counts, level: float) -> int:
     return counts.k_members
 
 
-def least_share_seen(
-    n_members: int, n_controls: int, level: float, power: float = 0.8, by_chance: float = 0.0
+def chance_seen(
+    n_members: int, n_controls: int, level: float, share: float, by_chance: float = 0.0
 ) -> float:
-    """Least share of members that, if exposed, would have been found with probability ``power``.
-
-    Exposed people are always pointed at, others with probability ``by_chance``. Exact where that is 0; else the number
-    of controls pointed at is taken at its expectation.
-
-    Returns
-    -------
-    float
-        In (0, 1]; NaN when not even all of them would be found.
-    """
-    k = _fewest_found(n_members, n_controls, level, by_chance)
-    if k is None:
-        return float("nan")
-    shares = np.arange(1, n_members + 1) / n_members
-    pointed = shares + (1 - shares) * by_chance
-    enough = binom.sf(k - 1, n_members, pointed) >= power
-    return float(shares[int(np.argmax(enough))]) if enough.any() else float("nan")
-
-
-def chance_seen(n_members: int, n_controls: int, level: float, share: float) -> float:
     """Probability that it is found where each member is exposed with probability ``share``, and no control.
+
+    Exposed people are always pointed at, and all others with probability ``by_chance``.
 
     Examples
     --------
     >>> round(chance_seen(100, 100, 0.05, 0.05), 3)  # five members or more among those pointed at
     0.564
     """
-    k = _fewest_found(n_members, n_controls, level, 0.0)
-    return 0.0 if k is None else float(binom.sf(k - 1, n_members, share))
+    k_controls = _numbers_of_controls(n_controls, by_chance)
+    fewest = _fewest_found(n_members, n_controls, level, k_controls)
+    return float(binom.sf(fewest - 1, n_members, share + (1 - share) * by_chance).mean())
 
 
-def _fewest_found(n_members: int, n_controls: int, level: float, by_chance: float) -> int | None:
-    """Fewest members who, pointed at beside the expected number of controls, are found to be too many."""
-    k_controls = round(by_chance * n_controls)
-    for k in range(1, n_members + 1):
-        counts = Counts(
-            k_members=k, n_members=n_members, k_controls=k_controls, n_controls=n_controls
-        )
-        if excess_p_value(counts) <= level:
-            return k
-    return None
+def least_share_seen(
+    n_members: int, n_controls: int, level: float, power: float = 0.8, by_chance: float = 0.0
+) -> float:
+    """Least share of members that, if exposed, would have been found with probability ``power``, as above.
+
+    Returns
+    -------
+    float
+        In (0, 1]; NaN when not even all of them would be found.
+    """
+    k_controls = _numbers_of_controls(n_controls, by_chance)
+    fewest = _fewest_found(n_members, n_controls, level, k_controls)[:, None]
+    shares = np.arange(1, n_members + 1) / n_members
+    pointed = shares + (1 - shares) * by_chance
+    enough = binom.sf(fewest - 1, n_members, pointed).mean(axis=0) >= power
+    return float(shares[int(np.argmax(enough))]) if enough.any() else float("nan")
+
+
+def fewest_controls(
+    n_members: int, level: float, share: float, power: float = 0.8, by_chance: float = 0.0
+) -> int | None:
+    """Fewest controls with which exposing ``share`` of the members would be found with probability ``power``.
+
+    Returns
+    -------
+    int or None
+        To two digits, rounded up; None where more than 100 for each member, or ten million, do not suffice.
+    """
+    sizes = [n * 10**zeros for zeros in range(7) for n in range(10, 100)]
+    sizes = [size for size in sizes if size <= 100 * n_members]
+
+    def enough(size: int) -> bool:
+        return chance_seen(n_members, size, level, share, by_chance) >= power
+
+    place = bisect_left(sizes, True, key=enough)  # more controls see more
+    return sizes[place] if place < len(sizes) else None
+
+
+def _numbers_of_controls(n_controls: int, by_chance: float) -> np.ndarray:
+    """How many controls are pointed at by chance: equally likely numbers, one where there is no chance."""
+    if by_chance == 0:
+        return np.zeros(1, dtype=np.int64)
+    middles = (np.arange(_NUMBERS_OF_CONTROLS) + 0.5) / _NUMBERS_OF_CONTROLS
+    return np.asarray(binom.ppf(middles, n_controls, by_chance), dtype=np.int64)
+
+
+def _fewest_found(
+    n_members: int, n_controls: int, level: float, k_controls: np.ndarray
+) -> np.ndarray:
+    """Fewest members who, pointed at beside ``k_controls (n,)``, are found to be too many; n_members + 1 if none are.
+
+    The p-value falls as their number rises, so that halving the range finds it.
+    """
+    low, high = np.zeros_like(k_controls), np.full_like(k_controls, n_members + 1)
+    while (high - low > 1).any():
+        middle = (low + high) // 2
+        pointed = middle + k_controls
+        found = hypergeom.sf(middle - 1, n_members + n_controls, n_members, pointed) <= level
+        low, high = np.where(found, low, middle), np.where(found, middle, high)
+    return high
 
 
 def least_auc_seen(n_members: int, n_controls: int, level: float, power: float = 0.8) -> float:
@@ -167,8 +211,3 @@ def least_auc_seen(n_members: int, n_controls: int, level: float, power: float =
     """
     variance = (n_members + n_controls + 1) / (12 * n_members * n_controls)
     return float(0.5 + (norm.isf(level / 2) + norm.ppf(power)) * np.sqrt(variance))
-
-
-def adjusted(p_values: Sequence[float]) -> list[float]:
-    """p-values times their number, at most 1 (Bonferroni)."""
-    return [min(1.0, p * len(p_values)) for p in p_values]

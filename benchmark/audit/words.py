@@ -12,20 +12,35 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from benchmark.audit.inputs import Grade
-from benchmark.audit.result import Answer, AuditResult, Evidence, ReleaseResult
+from benchmark.audit.result import (
+    Answer,
+    AuditResult,
+    Evidence,
+    Power,
+    Quality,
+    ReleaseResult,
+)
 
 __all__ = [
+    "QUALITIES",
     "Risk",
     "accepted",
+    "closed",
+    "copies_are_counted",
+    "exact_copies",
     "exposed",
     "figure",
     "grade",
     "headline",
+    "is_counted",
+    "least_auc",
     "next_steps",
     "nouns",
     "ordered",
     "percent",
     "protocol",
+    "quality",
+    "refuted",
     "risks",
     "sentence",
     "without_names",
@@ -97,27 +112,61 @@ def sentence(result: AuditResult, release: ReleaseResult) -> str:
     """The answer on one release in one sentence."""
     reasons = "; ".join(release.reasons)
     if release.answer is Answer.LEAK:
-        found = _found(result, release)
-        return f"Do not release: {'; '.join(found) or reasons}."
+        found = "; ".join(_found(result, release))
+        if found and reasons:
+            found += f"; whether it tells more cannot be judged, for {reasons}"
+        return f"Do not release: {found or reasons}."
     if release.answer is Answer.CANNOT_BE_JUDGED:
         return f"Cannot be judged: {reasons}."
-    above = _above(result)
-    return f"No leak{above} found by these attacks; {unseen(result, release)}."
+    shown = _shown_but_accepted(result, release)
+    if shown is not None:
+        return (
+            f"No more than the accepted AUC of {result.accepted_auc:g} was shown, but a leak was: an attack tells "
+            f"members from controls ({_short(shown)}). {_capital(unseen(result, release))}."
+        )
+    return f"No leak{_above(result)} found by these attacks; {unseen(result, release)}."
 
 
 def unseen(result: AuditResult, release: ReleaseResult) -> str:
-    """The least leak that would have been seen, as a warning."""
+    """How many exact copies there are, and the least leak of other kinds that would have been seen."""
+    copies = [exact_copies(result, e) for e in release.evidence if e.test == "verbatim"]
     if release.power is None:
-        return "how large a leak would have been seen is not known"
-    # An AUC is held against what is accepted, so that the least that would have been seen lies as far above it.
-    auc = result.accepted_auc + release.power.auc - 0.5
+        return "; ".join([*copies, "how large a leak would have been seen is not known"])
     share = release.power.copied_share
-    copies = (
-        "copies, however many"
+    altered = (
+        "altered copies, however many"
         if math.isnan(share)
-        else f"copies of fewer than {percent(share)} of the {nouns(result)}"
+        else f"altered copies of fewer than {percent(share)} of the {nouns(result)}"
     )
-    return f"a leak of less than AUC {auc:.3f}, or {copies}, might not have been seen"
+    least = f"a leak of less than AUC {least_auc(result, release.power):.3f}, or {altered}, might not have been seen"
+    return "; ".join([*copies, least])
+
+
+def is_counted(evidence: Evidence, result: AuditResult) -> bool:
+    """Whether copies are counted, for there are too few to be told from chance, or nothing to compare them with."""
+    tested = evidence.adjusted <= 1 - result.confidence
+    return evidence.test == "verbatim" and evidence.found and (not tested or refuted(result))
+
+
+def exact_copies(result: AuditResult, evidence: Evidence) -> str:
+    """How many have a record that is released as it is, of how many."""
+    n, n_members = _pointed(evidence, result)
+    others, n_controls = _pointed_controls(evidence, result)
+    of = f"exact copies: {n:,} of {n_members:,} {nouns(result)}"
+    return f"{of}, and {others:,} of {n_controls:,} controls" if others else of
+
+
+def least_auc(result: AuditResult, power: Power) -> float:
+    """The least AUC that would have been seen: an AUC is held against what is accepted, and so lies as far above it."""
+    return result.accepted_auc + power.auc - 0.5
+
+
+def _shown_but_accepted(result: AuditResult, release: ReleaseResult) -> Evidence | None:
+    """The AUC that is surest not to be 1/2, where more than that is accepted."""
+    if result.accepted_auc == 0.5:
+        return None
+    shown = [e for e in release.evidence if e.test == "auc" and not e.low <= 0.5 <= e.high]
+    return ordered(shown)[0] if shown else None
 
 
 def _above(result: AuditResult) -> str:
@@ -126,27 +175,35 @@ def _above(result: AuditResult) -> str:
     )
 
 
+def _capital(text: str) -> str:
+    return f"{text[:1].upper()}{text[1:]}"
+
+
 def _found(result: AuditResult, release: ReleaseResult) -> list[str]:
     """What was found, the plainest first; empty where only the reasons tell it."""
     if result.grade is Grade.NO_CONTROLS:
         return []
-    found = {e.test: e for e in ordered(release.evidence, reverse=True) if e.found}
-    who, parts = nouns(result), []
-    if "verbatim" in found:
-        parts.append(f"{_of(found['verbatim'], result)} are in it exactly as they are")
-    if "copies" in found and found["copies"].value > _value(found, "verbatim"):
-        surely = found["copies"].surely_exposed
-        parts.append(
-            f"it holds near-copies of {_of(found['copies'], result)} (at least {surely:,} for sure)"
-        )
-    linked = [e for e in release.evidence if e.found and e.risk == "linkability"]
-    if linked:
-        parts.append(f"{who} can be linked to it ({_short(ordered(linked)[0])})")
-    told = [e for e in release.evidence if e.found and e.risk != "linkability"]
-    told = [e for e in told if e.test in ("auc", "flags")]
-    if told:
-        parts.append(f"an attack tells who was in the training data ({_short(ordered(told)[0])})")
+    found = [e for e in ordered(release.evidence) if e.found]
+    by_test = {e.test: e for e in reversed(found)}
+    parts = []
+    if "verbatim" in by_test:
+        parts.append(f"{_of(by_test['verbatim'], result)} are in it exactly as they are")
+    if "copies" in by_test and by_test["copies"].value > _value(by_test, "verbatim"):
+        parts.append(f"it holds near-copies of {_of(by_test['copies'], result)}{_sure(by_test)}")
+    for risk, what in (
+        ("linkability", f"{nouns(result)} can be linked to it"),
+        ("singling out", "an attack tells who was in the training data"),
+        ("inference", "it lets more be inferred of members than of others"),
+    ):
+        told = [e for e in found if e.risk == risk and e.test in ("auc", "flags")]
+        if told:
+            parts.append(f"{what} ({_short(told[0])})")
     return parts
+
+
+def _sure(found: dict[str, Evidence]) -> str:
+    sure = found["copies"].surely_exposed
+    return f" (at least {sure:,} for sure)" if sure else ""
 
 
 def _value(found: dict[str, Evidence], test: str) -> float:
@@ -154,13 +211,19 @@ def _value(found: dict[str, Evidence], test: str) -> float:
 
 
 def _of(evidence: Evidence, result: AuditResult) -> str:
-    n = _pointed(evidence, result)
+    n, _ = _pointed(evidence, result)
     return f"records of {n:,} patients" if result.people_are_known else f"{n:,} training records"
 
 
-def _pointed(evidence: Evidence, result: AuditResult) -> int:
-    """Members whom a test points at."""
-    return round(evidence.value * result.n_members)
+def _pointed(evidence: Evidence, result: AuditResult) -> tuple[int, int]:
+    """Members whom a test points at, and of how many: records as they are of all members, others of the candidates."""
+    n = result.n_given("members") if evidence.test == "verbatim" else result.n_members
+    return round(evidence.value * n), n
+
+
+def _pointed_controls(evidence: Evidence, result: AuditResult) -> tuple[int, int]:
+    n = result.n_given("controls") if evidence.test == "verbatim" else result.n_controls
+    return (round(evidence.share_of_controls * n) if result.n_controls else 0), n
 
 
 def _short(evidence: Evidence) -> str:
@@ -208,6 +271,7 @@ def _after_a_leak(result: AuditResult) -> list[str]:
         )
     return [
         *steps,
+        *(_better_controls() if refuted(result) else []),
         "Have the generator trained so that it memorises less (differential privacy is the way with a guarantee), and "
         "audit the new release with the same members and controls.",
         "Do not merely delete the records that were found: others may be there that these attacks do not see, and what "
@@ -215,18 +279,17 @@ def _after_a_leak(result: AuditResult) -> list[str]:
     ]
 
 
+def _better_controls() -> list[str]:
+    return [
+        "Find controls of the same time, place, equipment and kind of patient as the members before the next audit: "
+        "with these ones copies alone can be counted."
+    ]
+
+
 def _unjudged(result: AuditResult) -> list[str]:
     steps = [
         "Do not take this page for a clearance: it says neither that there is a leak nor that there is none."
     ]
-    for release in result.releases:
-        place = "the release" if len(result.releases) == 1 else release.label
-        for e in release.evidence:
-            if e.test == "verbatim" and e.value > 0:
-                steps.append(
-                    f"Look at this first: {_of(e, result)} are in {place} exactly as they are. Whatever "
-                    "the controls are like, that is reason enough not to publish it."
-                )
     if result.grade is Grade.NO_CONTROLS:
         return [
             *steps,
@@ -235,11 +298,11 @@ def _unjudged(result: AuditResult) -> list[str]:
             "For the next generator let `python -m benchmark audit split DATA` toss the coins before training: then "
             "membership can be judged without any assumption.",
         ]
-    if any(not g.passed for g in result.gates) or any(not c.passed for c in result.columns):
+    if refuted(result):
         return [
             *steps,
-            "Members and controls differ by more than the training, so figures of membership say nothing. Find "
-            "controls of the same time, place, equipment and kind of patient, and audit again.",
+            "Find controls of the same time, place, equipment and kind of patient as the members, and audit again. "
+            "These ones differ by more than the training, so that what tells them apart need not be the release.",
             "For the next generator let `python -m benchmark audit split DATA` toss the coins before training: then "
             "members and controls differ by chance alone.",
         ]
@@ -254,8 +317,8 @@ class Risk:
     """A row of the table of risks.
 
     ``evidence`` is the test that speaks most against the release, of ``n_tests``; None where there is none, for the
-    reason in ``plain``. ``verdict`` is one of ``more than accepted``, ``no leak found``, ``cannot be judged`` and
-    ``not tried``.
+    reason in ``plain``. ``power`` is what would have been seen. ``verdict`` is one of ``more than accepted``,
+    ``within what is accepted``, ``no leak found``, ``cannot be judged`` and ``not tried``.
     """
 
     name: str
@@ -264,52 +327,46 @@ class Risk:
     n_tests: int
     plain: str
     threshold: str
+    power: str
     verdict: str
+
+
+_RISKS = (
+    (
+        "Singling out: membership",
+        "Does the release tell who was in the training data?",
+        "singling out",
+        ("auc", "flags"),
+        ("membership",),
+    ),
+    (
+        "Singling out: copies",
+        "Does it hold somebody's record, or nearly?",
+        "singling out",
+        ("copies", "verbatim"),
+        ("copies",),
+    ),
+    (
+        "Linkability: identity",
+        "Can other records of a person be linked to it?",
+        "linkability",
+        ("auc", "flags"),
+        ("linkability", "identity_reidentification", "linkage"),
+    ),
+    (
+        "Inference: attributes",
+        "Does it let more be inferred of members than of others?",
+        "inference",
+        ("auc", "flags"),
+        ("attribute inference", "attribute_inference"),
+    ),
+)
+"""Name, question, the risk and the tests that its evidence is of, and how what was not tried of it begins."""
 
 
 def risks(result: AuditResult, release: ReleaseResult) -> list[Risk]:
     """Membership and copies (singling out), linkability, and inference, whether tried or not."""
-    who = nouns(result)
-    single = [e for e in release.evidence if e.risk == "singling out"]
-    auc = f"AUC up to {result.accepted_auc:g}"
-    return [
-        _risk(
-            result,
-            release,
-            "Singling out: membership",
-            "Does the release tell who was in the training data?",
-            [e for e in single if e.test in ("auc", "flags")],
-            auc,
-            ("membership",),
-        ),
-        _risk(
-            result,
-            release,
-            "Singling out: copies",
-            "Does it hold somebody's record, or nearly?",
-            [e for e in single if e.test in ("copies", "verbatim")],
-            f"no {who}",
-            ("copies",),
-        ),
-        _risk(
-            result,
-            release,
-            "Linkability: identity",
-            "Can other records of a person be linked to it?",
-            [e for e in release.evidence if e.risk == "linkability"],
-            auc,
-            ("identity_reidentification", "linkage"),
-        ),
-        _risk(
-            result,
-            release,
-            "Inference: attributes",
-            "Does it let more be inferred of members than of others?",
-            [e for e in release.evidence if e.risk == "inference"],
-            "–",
-            ("attribute inference",),
-        ),
-    ]
+    return [_risk(result, release, *row) for row in _RISKS]
 
 
 def _risk(
@@ -317,27 +374,71 @@ def _risk(
     release: ReleaseResult,
     name: str,
     question: str,
-    evidence: Sequence[Evidence],
-    threshold: str,
+    risk: str,
+    tests: tuple[str, ...],
     not_tried: tuple[str, ...],
 ) -> Risk:
-    worst = ordered(evidence)[0] if evidence else None
-    if worst is None:
+    evidence = [e for e in release.evidence if e.risk == risk and e.test in tests]
+    if refuted(result) and "verbatim" in tests:
+        evidence = [e for e in evidence if e.test == "verbatim"]  # what is counted, not compared
+    if not evidence:
         plain, verdict = _absent(result, not_tried)
-        threshold = "–"
-    else:
-        plain, verdict = figure(worst, result), _verdict(result, release, worst)
-        if result.n_controls and verdict == "cannot be judged" and worst.test in ("auc", "flags"):
-            plain = "Nothing: whatever makes this figure may be the controls and not the release."
+        return Risk(
+            name=name,
+            question=question,
+            evidence=None,
+            n_tests=0,
+            plain=plain,
+            threshold="–",
+            power="–",
+            verdict=verdict,
+        )
+    worst = ordered(evidence)[0]
+    verdict = _verdict(result, worst)
+    plain = figure(worst, result)
+    if verdict == "cannot be judged" and result.n_controls and worst.test != "verbatim":
+        plain = "Nothing: whatever makes this figure may be the controls and not the release."
     return Risk(
         name=name,
         question=question,
         evidence=worst,
         n_tests=len(evidence),
         plain=plain,
-        threshold=threshold,
+        threshold=_threshold(result, worst),
+        power=_power(result, release, evidence),
         verdict=verdict,
     )
+
+
+def _threshold(result: AuditResult, evidence: Evidence) -> str:
+    """What is accepted of a test's figure."""
+    if evidence.test == "auc":
+        return f"AUC up to {result.accepted_auc:g}"
+    return f"no {nouns(result)}" if evidence.test == "verbatim" else "as many as controls"
+
+
+def _power(result: AuditResult, release: ReleaseResult, evidence: Sequence[Evidence]) -> str:
+    """What would have been seen of a risk: with the stated power, but exact copies always."""
+    tests = {e.test for e in evidence}
+    if "verbatim" in tests:
+        seen = ["one exact copy"] if copies_are_counted(release) else []
+        share = release.power.copied_share if release.power else math.nan
+        if not refuted(result) and not math.isnan(share):
+            seen.append(f"altered ones of {percent(share)}")
+        return "; ".join(seen) or "–"
+    if release.power is None or refuted(result) or "auc" not in tests:
+        return "–"
+    return f"AUC {least_auc(result, release.power):.3f}"
+
+
+def copies_are_counted(release: ReleaseResult) -> bool:
+    """Whether each record that is released as it is counts as a copy: as long as none of a control is."""
+    return not any(e.test == "verbatim" and e.share_of_controls > 0 for e in release.evidence)
+
+
+def refuted(result: AuditResult) -> bool:
+    """Whether members and controls differ by more than the training."""
+    return any(not g.passed for g in result.gates) or any(not c.passed for c in result.columns)
 
 
 def _absent(result: AuditResult, names: tuple[str, ...]) -> tuple[str, str]:
@@ -348,16 +449,28 @@ def _absent(result: AuditResult, names: tuple[str, ...]) -> tuple[str, str]:
 
 
 def _said(reasons: Sequence[str]) -> str:
-    text = "; ".join(dict.fromkeys(reasons))
-    return f"{text[:1].upper()}{text[1:]}."
+    return _capital(closed("; ".join(dict.fromkeys(r.rstrip(".") for r in reasons))))
 
 
-def _verdict(result: AuditResult, release: ReleaseResult, worst: Evidence) -> str:
-    if result.grade is Grade.NO_CONTROLS:
-        return "more than accepted" if worst.found else "cannot be judged"
-    if release.answer is Answer.CANNOT_BE_JUDGED:
+def closed(text: str) -> str:
+    """A text that ends in one full stop.
+
+    Examples
+    --------
+    >>> closed("It has none."), closed("it has none")
+    ('It has none.', 'it has none.')
+    """
+    return text if text.endswith((".", "!", "?", "…")) else f"{text}."
+
+
+def _verdict(result: AuditResult, worst: Evidence) -> str:
+    if worst.found:
+        return "more than accepted"
+    if result.grade is Grade.NO_CONTROLS or refuted(result):
         return "cannot be judged"
-    return "more than accepted" if worst.found else "no leak found"
+    if worst.test == "auc" and not worst.low <= 0.5 <= worst.high:
+        return "within what is accepted"
+    return "no leak found"
 
 
 def ordered(evidence: Iterable[Evidence], reverse: bool = False) -> list[Evidence]:
@@ -373,64 +486,119 @@ def figure(evidence: Evidence, result: AuditResult) -> str:
     """What a figure means, in one sentence."""
     if evidence.test == "auc":
         right = round(100 * max(evidence.value, 1 - evidence.value))
+        if evidence.risk == "inference":
+            return (
+                "Of a member and a control who are half known, an attacker would guess the rest of the member better "
+                f"in {right} of 100 tries; 50 is what it learns of everybody."
+            )
         return (
             f"Shown a member and a control, an attacker would name the member in {right} of 100 tries; guessing "
             "names 50."
         )
-    n = _pointed(evidence, result)
+    n, n_members = _pointed(evidence, result)
+    of = f"{n:,} of {n_members:,} {nouns(result)}"
+    does, do = _DOES[evidence.risk if evidence.test == "flags" else evidence.test]
     if result.n_controls == 0:
-        return f"{n:,} of {result.n_members:,} {nouns(result)} have a record in the release exactly as it is."
-    does = {
-        "flags": "are pointed at",
-        "copies": "have a near-copy in the release",
-        "verbatim": "have a record in the release exactly as it is",
-    }[evidence.test]
-    others = round(evidence.share_of_controls * result.n_controls)
-    whom = "patients" if result.people_are_known else "training records"
+        return f"{of} {do}."
+    others, n_controls = _pointed_controls(evidence, result)
     return (
-        f"{n:,} of {result.n_members:,} {whom} {does}, against {others:,} of {result.n_controls:,} controls, "
-        "which can only be chance."
+        f"{of} {do}; of {n_controls:,} controls, whom the generator never saw, {others:,} "
+        f"{does if others == 1 else do.split()[0]}."
     )
+
+
+_DOES = {
+    "singling out": ("is", "are pointed at by an attack"),
+    "linkability": ("is", "are named in a released picture"),
+    "inference": ("has", "have their class guessed rightly from half of their record"),
+    "copies": ("has", "have a near-copy in the release"),
+    "verbatim": ("has", "have a record in the release exactly as it is"),
+}
+"""What is true of one, and of several, of those that a test points at: by its risk, or by the test itself."""
 
 
 def accepted(result: AuditResult) -> str:
     """The threshold of the decision, and why it is what it is."""
+    copies = "Copies that single somebody out are never accepted."
+    if result.grade is Grade.NO_CONTROLS:
+        return copies
     if result.accepted_auc == 0.5:
         return (
-            "Accepted is no leak that these tests can show (AUC 0.5, the default). Whoever is told from the controls "
-            "at all is told by what the release says of them, and no share of people is small enough to be nobody. "
-            "Copies that single somebody out are never accepted."
+            "Accepted is no leak that these tests can show (AUC 0.5, the default): no share of people is small enough "
+            f"to be nobody. {copies}"
         )
     tries = round(100 * result.accepted_auc)
     return (
-        f"Accepted is an AUC of up to {result.accepted_auc:g}, chosen for this audit (the default is 0.5, no leak that "
-        f"can be shown): an attacker who is shown a member and a control may name the member in up to {tries} of 100 "
-        "tries; guessing names 50. Copies that single somebody out are never accepted."
+        f"Accepted is an AUC of up to {result.accepted_auc:g}, which whoever made this audit chose: shown a member and "
+        f"a control, an attacker may name the member in {tries} of 100 tries, where guessing names 50. The default, "
+        "0.5, accepts no leak that these tests can show. More than is accepted is found where the whole interval lies "
+        f"above it. {copies}"
     )
 
 
 def exposed(result: AuditResult, release: ReleaseResult) -> str:
     """How many people are exposed, and how surely."""
-    who, n = nouns(result), release.n_exposed
+    who, n, of = nouns(result), release.n_exposed, result.n_given("members")
     if result.grade is Grade.NO_CONTROLS:
         tail = "Others may be: membership cannot be judged without controls."
         if not n:
             return f"How many {who} are exposed cannot be said. {tail}"
         return (
-            f"{n:,} of {result.n_members:,} {who} have a record in it as it is, which is a count and no estimate. "
+            f"{n:,} of {of:,} {who} have a record in it as it is, which is a count and no estimate. "
             f"{tail}"
+        )
+    if refuted(result) and n:
+        return (
+            f"{n:,} of {of:,} {who} have a record in it as it is, which is a count and no estimate. "
+            "Others may be exposed: that cannot be judged with these controls."
         )
     if release.answer is Answer.CANNOT_BE_JUDGED:
         return f"How many {who} are exposed cannot be said."
+    counted = [e for e in release.evidence if is_counted(e, result)]
+    if counted and counted[0].surely_exposed == n:
+        return (
+            f"{n:,} of {of:,} {who} have a record in it as it is, which is a count and no estimate. Others may be "
+            "exposed."
+        )
     sure = f"{100 * result.confidence:g} % confidence, for all tests on this release together"
     if n:
-        return f"At least {n:,} of {result.n_members:,} {who} are exposed, with {sure}."
+        return f"At least {n:,} of {of:,} {who} are exposed, with {sure}."
     if release.answer is Answer.LEAK:
         return (
-            f"Of no single one of the {result.n_members:,} {who} can it be said for sure ({sure}): the leak shows in "
+            f"Of no single one of the {of:,} {who} can it be said for sure ({sure}): the leak shows in "
             "them together."
         )
-    return f"Of none of the {result.n_members:,} {who} was it shown ({sure}). That is no proof that nobody is."
+    return f"Of none of the {of:,} {who} was it shown ({sure}). That is no proof that nobody is."
+
+
+# ---------------------------------------------------------------- what it is good for
+
+
+QUALITIES = {
+    "balanced_accuracy": "Usefulness",
+    "precision": "Likeness",
+    "coverage": "Variety",
+    "ssim_to_members": "Look",
+}
+"""What each measure of quality is called."""
+
+
+def quality(measured: Quality) -> str:
+    """What a figure of usefulness or likeness means, in one sentence, beside the same of real records."""
+    value, real = percent(measured.value), percent(measured.real)
+    if measured.measure == "balanced_accuracy":
+        return (
+            f"A simple classifier that learned from the release is right on {value} of real records that it never saw "
+            f"(each class counts alike); one that learned from the members themselves on {real}."
+        )
+    if measured.measure == "precision":
+        return f"{value} of the released records lie among real ones; of the members' own, {real}."
+    if measured.measure == "coverage":
+        return f"{value} of real records have a released one near; one of the members' own, {real}."
+    return (
+        f"A released picture and the member's picture nearest to it are alike by {measured.value:.2f} (SSIM; 1 is a "
+        f"copy), fresh real pictures and theirs by {measured.real:.2f}. A proxy: what looks like nobody may still tell."
+    )
 
 
 # ---------------------------------------------------------------- how it was found out
@@ -470,7 +638,9 @@ def protocol(result: AuditResult) -> str:
         "which are which; it gets nothing of the generator. AUC is the chance that a member is scored above a control. "
         "People whom an attack points at, or of whom a released record is taken for a copy, are counted on both sides "
         "and compared by Fisher's exact test. A release that leaks nothing is called leaking with a chance of at most "
-        f"{percent(1 - result.confidence)}, over all tests on it (Bonferroni). The answer is a leak where one of them "
-        "shows more than is accepted, and that it cannot be judged where members and controls differ without any "
-        "release."
+        f"{percent(1 - result.confidence)}, over all tests on it (Bonferroni; those for copies have half of it). "
+        "Besides, a record that is released exactly as it is and is one person's alone counts as a copy, as long as "
+        "none of a control is released. The answer is a leak where either shows more than is accepted, and else that it "
+        "cannot be judged where "
+        "members and controls differ without any release."
     )

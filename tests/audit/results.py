@@ -12,6 +12,7 @@ from benchmark.audit.result import (
     GivenRecords,
     NotTried,
     Power,
+    Quality,
     ReleaseResult,
 )
 from benchmark.audit.verdict import Counts, excess_p_value, least_exposed
@@ -56,12 +57,27 @@ def quiet():
     return (*singled, *pointed, verbatim, linked, auc("two_sample", p_value=0.95))
 
 
+def qualities(features="pixels"):
+    """As useful as the members, and a little less like real records."""
+    measured = (
+        ("balanced_accuracy", 0.812, 0.755, 0.866, 0.83),
+        ("precision", 0.905, 0.797, 1.0, 0.93),
+        ("coverage", 0.871, 0.78, 0.962, 0.951),
+        ("ssim_to_members", 0.44, 0.405, 0.474, 0.43),
+    )
+    return tuple(
+        Quality(measure=m, features=features, value=v, low=low, high=high, real=real)
+        for m, v, low, high, real in measured
+    )
+
+
 def release(label="release", answer=Answer.NO_LEAK_FOUND, evidence=None, **more):
     """A release of ten tests; its power is that of exact tests of these sizes."""
     evidence = quiet() if evidence is None else evidence
     exposed = max((e.surely_exposed for e in evidence), default=0)
-    power = Power(power=0.8, auc=0.6286, copied_share=0.1, controls_for_one_percent=None)
-    about = dict(n_records=300, reasons=(), n_exposed=exposed, power=power) | more
+    power = Power(power=0.8, auc=0.6286, copied_share=0.1, copies_seen={0.02: 0.07, 0.1: 0.8})
+    about = dict(n_records=300, reasons=(), n_exposed=exposed, power=power, quality=qualities())
+    about |= more
     return ReleaseResult(label=label, answer=answer, evidence=tuple(evidence), **about)
 
 
@@ -82,7 +98,7 @@ def result(grade=Grade.CONTROLS_GIVEN, releases=None, **more):
     shadows = "trains models of the generator, which is not given"
     tried = [NotTried(what=name, why=shadows) for name in ("lira", "rmia", "calibrated")]
     tried += [NotTried(what="linkage", why="needs to know which member each record stands for")]
-    tried += [NotTried(what="attribute inference", why="what can be inferred is not measured")]
+    tried += [NotTried(what="attribute inference of the class", why="no class is known.")]
     given = [
         GivenRecords(role="members", n_records=600, n_people=200, digest="a1" * 32),
         GivenRecords(role="controls", n_records=310, n_people=100, digest="b2" * 32),
@@ -119,11 +135,17 @@ def result(grade=Grade.CONTROLS_GIVEN, releases=None, **more):
     return AuditResult(grade=grade, releases=releases, **about | more)
 
 
-def not_exchangeable():
-    """The controls are of another year."""
+def not_exchangeable(n_copied=0):
+    """The controls are of another year; records of ``n_copied`` members are in the release as they are."""
     reasons = ("members and controls differ by year",)
     columns = (ColumnTest(column="year", kind="number", p_value=0.0001, level=0.005),)
-    judged = replace(leaking(), answer=Answer.CANNOT_BE_JUDGED, reasons=reasons, n_exposed=0)
+    if not n_copied:
+        judged = release(answer=Answer.CANNOT_BE_JUDGED, reasons=reasons)
+        return result(releases=[judged], columns=columns)
+    copied = pointing("verbatim", n_copied, 0, "equal records", features="as given")
+    copied = replace(copied, found=True, surely_exposed=n_copied)
+    compared = [e for e in quiet() if e.test != "verbatim"]
+    judged = release(answer=Answer.LEAK, evidence=[copied, *compared], reasons=reasons)
     return result(releases=[judged], columns=columns)
 
 
@@ -145,10 +167,12 @@ def without_controls(n_copied=0):
         evidence=[verbatim],
         reasons=tuple(reasons),
         power=None,
+        quality=(),
     )
     tried = (
         NotTried(what="membership", why="it cannot be judged without controls"),
-        NotTried(what="attribute inference", why="what can be inferred is not measured"),
+        NotTried(what="linkability", why="members cannot be told from others"),
+        NotTried(what="attribute inference", why="members cannot be told from others"),
     )
     more = dict(n_controls=0, gates=(), columns=(), not_tried=tried)
     return result(Grade.NO_CONTROLS, [judged], **more)
@@ -168,7 +192,15 @@ def crowded():
     evidence += [pointing("copies", 23, 1, features=f) for f in spaces]
     evidence += [auc("identity_reidentification", p_value=0.9, risk="linkability")]
     plain = result(
-        Grade.RANDOMISED, [release(answer=Answer.LEAK, evidence=evidence, label="vendor B, 2026")]
+        Grade.RANDOMISED,
+        [
+            release(
+                answer=Answer.LEAK,
+                evidence=evidence,
+                label="vendor B, 2026",
+                quality=[q for f in spaces for q in qualities(f)[:3]],
+            )
+        ],
     )
     gates = tuple(replace(plain.gates[0], features=f) for f in spaces)
     columns = tuple(replace(plain.columns[0], column=f"column {i}") for i in range(6))
@@ -200,7 +232,12 @@ EVERY = {
     "randomised": lambda: result(Grade.RANDOMISED),
     "leak": lambda: result(releases=[leaking()]),
     "accepted": lambda: result(accepted_auc=0.6),
+    "shown but accepted": lambda: result(
+        releases=[release(evidence=[auc("domias", 0.57, 0.52, 0.62, 1e-5), *quiet()[1:]])],
+        accepted_auc=0.6,
+    ),
     "not exchangeable": not_exchangeable,
+    "copies, not exchangeable": lambda: not_exchangeable(15),
     "without controls": without_controls,
     "copies without controls": lambda: without_controls(3),
     "several": several,

@@ -60,7 +60,8 @@ def test_a_fresh_sample_is_accepted(tmp_path, capsys):
         "verbatim",
     }
     assert result["releases"][0]["power"]["power"] == 0.8
-    assert any(n["what"] == "attribute inference" for n in result["not_tried"])
+    left_out = {n["what"] for n in result["not_tried"] if n["why"].startswith("was left out")}
+    assert "domias" in left_out and "attribute_inference" in left_out
 
 
 def test_copies_are_a_leak_and_who_is_exposed_is_for_the_custodian_alone(tmp_path, capsys):
@@ -69,8 +70,7 @@ def test_copies_are_a_leak_and_who_is_exposed_is_for_the_custodian_alone(tmp_pat
     exposed = out / "private" / "exposed.csv"
     assert stat.S_IMODE(exposed.stat().st_mode) == 0o600
     assert stat.S_IMODE((out / "private").stat().st_mode) == 0o700
-    with exposed.open() as file:
-        rows = list(csv.DictReader(file))
+    rows = exposed_rows(tmp_path)
     copied = [row for row in rows if "verbatim" in row["pointed at by"]]
     assert {row["file"] for row in copied} == {f"secretname_p{i:03}_{i}.png" for i in range(15)}
     assert {row["nearest released"] for row in copied} == {f"secretfake_{i}.png" for i in range(15)}
@@ -89,6 +89,11 @@ def test_copies_are_a_leak_and_who_is_exposed_is_for_the_custodian_alone(tmp_pat
     main_prints(["audit", "exposed", str(out)], capsys, "secretname_p007_7.png")
 
 
+def exposed_rows(root):
+    with (root / "out/private/exposed.csv").open() as file:
+        return list(csv.DictReader(file))
+
+
 def main_prints(arguments, capsys, text):
     with pytest.raises(SystemExit) as stopped:
         main(arguments)
@@ -97,8 +102,22 @@ def main_prints(arguments, capsys, text):
 
 
 def test_controls_from_elsewhere_are_not_exchangeable(tmp_path, capsys):
-    assert audited(cohort(tmp_path, shift=40, copies=15), *ATTACKS) == 1
-    assert "Cannot be judged: the split is broken" in capsys.readouterr().out
+    assert audited(cohort(tmp_path, shift=40), *ATTACKS) == 1
+    assert "Cannot be judged: the controls differ from the members even without the release" in (
+        capsys.readouterr().out
+    )
+
+
+def test_copies_are_a_leak_whatever_the_controls_are(tmp_path, capsys):
+    assert audited(cohort(tmp_path, shift=40, copies=2), *ATTACKS) == 3
+    said = capsys.readouterr().out
+    assert (
+        "Do not release: 2 training records are in it exactly as they are; whether it tells" in said
+    )
+    assert "for the controls differ from the members even without the release" in said
+    result = json.loads((tmp_path / "out/audit.json").read_text())["releases"][0]
+    assert [e["test"] for e in result["evidence"] if e["found"]] == ["verbatim"]
+    assert result["n_exposed"] == 2 and len(exposed_rows(tmp_path)) == 2
 
 
 @pytest.mark.slow
@@ -168,6 +187,13 @@ def test_bad_usage_is_status_2_and_writes_nothing(tmp_path, capsys, more, messag
     assert audited(cohort(tmp_path), *more) == 2
     said = capsys.readouterr().err
     assert message in said.replace("\n", " ") and len(said.splitlines()) < 30
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_pdf_without_a_browser_is_refused_before_the_audit(tmp_path, capsys, monkeypatch):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert audited(cohort(tmp_path), *ATTACKS, "--pdf") == 2
+    assert "leave --pdf out, open report.html" in " ".join(capsys.readouterr().err.split())
     assert not (tmp_path / "out").exists()
 
 

@@ -91,7 +91,7 @@ def test_classes_are_used_only_where_all_name_them(tmp_path):
     given["members"] = write_folder(tmp_path / "classes", pictures(40, 5), classes)
     read = read_inputs(places(given))
     assert read.classes == ("all",)
-    assert read.notes["all"] == ("classes are not used: controls, release release name none",)
+    assert read.notes["all"] == ("classes are not used: controls, release name none",)
 
 
 def test_nothing_private_is_in_notes_or_digests(tmp_path):

@@ -8,7 +8,6 @@ import shutil
 from dataclasses import replace
 from datetime import date
 
-import numpy as np
 import pytest
 import results
 from results import EVERY, auc, leaking, pointing, release, result
@@ -24,7 +23,6 @@ from benchmark.audit.report import (
     write_report,
 )
 from benchmark.audit.result import Answer, NotTried
-from benchmark.audit.verdict import Counts, chance_seen, excess_p_value, level_of
 
 CHROMIUM = next(filter(None, map(shutil.which, BROWSERS)), None)
 needs_chromium = pytest.mark.skipif(
@@ -32,21 +30,26 @@ needs_chromium = pytest.mark.skipif(
 )
 
 HEADLINES = {
-    "no leak": "No leak found by these attacks; a leak of less than AUC 0.629, or copies of fewer than 10 % of the "
-    "patients, might not have been seen.",
+    "no leak": "No leak found by these attacks; exact copies: 0 of 200 patients; a leak of less than AUC 0.629, or "
+    "altered copies of fewer than 10 % of the patients, might not have been seen.",
     "leak": "Do not release: records of 15 patients are in it exactly as they are; it holds near-copies of records of "
     "23 patients (at least 7 for sure); an attack tells who was in the training data (AUC 0.712, where 0.5 is "
     "guessing).",
-    "accepted": "No leak above the accepted AUC of 0.6 found by these attacks; a leak of less than AUC 0.729, or "
-    "copies of fewer than 10 % of the patients, might not have been seen.",
+    "accepted": "No leak above the accepted AUC of 0.6 found by these attacks; exact copies: 0 of 200 patients; a leak "
+    "of less than AUC 0.729, or altered copies of fewer than 10 % of the patients, might not have been seen.",
+    "shown but accepted": "No more than the accepted AUC of 0.6 was shown, but a leak was: an attack tells members "
+    "from controls (AUC 0.570, where 0.5 is guessing). Exact copies: 0 of 200 patients; a leak of less than AUC 0.729, "
+    "or altered copies of fewer than 10 % of the patients, might not have been seen.",
     "not exchangeable": "Cannot be judged: members and controls differ by year.",
+    "copies, not exchangeable": "Do not release: records of 15 patients are in it exactly as they are; whether it "
+    "tells more cannot be judged, for members and controls differ by year.",
     "without controls": "Cannot be judged: membership cannot be judged without controls.",
     "copies without controls": "Do not release: records of 3 members are released as they are; membership cannot be "
     "judged without controls.",
     "several": "Of 3 releases: do not release epoch 10; epoch 20 cannot be judged; no leak found by these attacks in "
     "epoch 30.",
-    "nobody is known": "No leak found by these attacks; a leak of less than AUC 0.629, or copies of fewer than 10 % of "
-    "the records, might not have been seen.",
+    "nobody is known": "No leak found by these attacks; exact copies: 0 of 200 records; a leak of less than AUC 0.629, "
+    "or altered copies of fewer than 10 % of the records, might not have been seen.",
 }
 
 
@@ -103,7 +106,16 @@ def test_figures_in_plain_words():
         "Shown a member and a control, an attacker would name the member in 71 of 100 tries; guessing names 50."
     )
     assert words.figure(pointing("copies", 23, 1), audited) == (
-        "23 of 200 patients have a near-copy in the release, against 1 of 100 controls, which can only be chance."
+        "23 of 200 patients have a near-copy in the release; of 100 controls, whom the generator never saw, 1 has."
+    )
+    named = pointing("flags", 23, 4, "identity_reidentification", risk="linkability")
+    assert words.figure(named, audited) == (
+        "23 of 200 patients are named in a released picture; of 100 controls, whom the generator never saw, 4 are."
+    )
+    inferred = auc("attribute_inference", 0.53, risk="inference")
+    assert words.figure(inferred, audited) == (
+        "Of a member and a control who are half known, an attacker would guess the rest of the member better in 53 of "
+        "100 tries; 50 is what it learns of everybody."
     )
     counted = results.without_controls(3)
     assert words.figure(counted.releases[0].evidence[0], counted) == (
@@ -117,6 +129,7 @@ def test_figures_in_plain_words():
         ("leak", "At least 7 of 200 patients are exposed, with 95 % confidence, for all tests on"),
         ("no leak", "Of none of the 200 patients was it shown (95 % confidence, for all tests on"),
         ("not exchangeable", "How many patients are exposed cannot be said."),
+        ("copies, not exchangeable", "15 of 200 patients have a record in it as it is, which is a"),
         ("copies without controls", "3 of 200 patients have a record in it as it is, which is a"),
         ("without controls", "Others may be: membership cannot be judged without controls."),
     ],
@@ -140,37 +153,66 @@ def test_the_threshold_and_why():
         render_report(result())
     )
     chosen = said(render_report(result(accepted_auc=0.6)))
-    assert "Accepted is an AUC of up to 0.6, chosen for this audit" in chosen
-    assert "name the member in up to 60 of 100 tries" in chosen and "AUC up to 0.6" in chosen
+    assert "Accepted is an AUC of up to 0.6, which whoever made this audit chose" in chosen
+    assert "name the member in 60 of 100 tries" in chosen and "AUC up to 0.6" in chosen
+    assert "found where the whole interval lies above it" in chosen
+    shown = EVERY["shown but accepted"]()
+    assert words.risks(shown, shown.releases[0])[0].verdict == "within what is accepted"
+    assert "Accepted is" not in said(render_report(results.without_controls()))
 
 
 def test_controls_that_are_no_controls():
     page = said(render_report(results.not_exchangeable()))
     assert "▲ failed: year of members against controls, p = 0.0001, held against 0.005" in page
-    assert "Look at this first: records of 15 patients are in the release exactly as they" in page
     assert "may be the controls and not the release" in page
+    assert "Find controls of the same time, place, equipment and kind of patient" in page
     assert "no leak found" not in page.lower() and "more than accepted" not in page
 
 
-def test_the_stated_power_is_had():
-    """What the page says of copies of 5 % and 10 % of 200 members, against tosses."""
-    level, rng = level_of("verbatim", 10, 0.05), np.random.default_rng(0)
+def test_a_copy_is_a_copy_whatever_the_controls_are():
+    audited = results.not_exchangeable(15)
+    rows = words.risks(audited, audited.releases[0])
+    assert [row.verdict for row in rows][:3] == [
+        "cannot be judged",
+        "more than accepted",
+        "cannot be judged",
+    ]
+    assert rows[1].plain.startswith("15 of 200 patients have a record in the release exactly as it")
+    assert rows[1].power == "one exact copy"
+    assert "with these ones copies alone can be counted" in said(render_report(audited))
+
+
+def test_what_would_have_been_seen():
     page = said(render_report(result()))
-    for share in (0.05, 0.1):
-        chance = chance_seen(200, 100, level, share)
-        counts = [
-            Counts(k_members=int(k), n_members=200, k_controls=0, n_controls=100)
-            for k in rng.binomial(200, share, 4000)
-        ]
-        found = np.mean([excess_p_value(c) <= level for c in counts])
-        assert abs(found - chance) < 4 * np.sqrt(0.25 / 4000)
-        assert f"{words.percent(share)} of the patients {words.percent(chance)}" in page
-    assert "it takes more members" in page
-    enough = replace(release().power, controls_for_one_percent=2048)
+    assert "A membership leak of AUC 0.629 would have been found in 80 % of audits" in page
+    assert "2 % of the patients 7 %" in page and "10 % of the patients 80 %" in page
+    assert "counts as a copy, be it one" in page and "it takes more members" in page
+    enough = replace(release().power, controls_for_one_percent=2100)
     page = said(render_report(result(releases=[release(power=enough)])))
-    assert "Finding copies of 1 % in 80 % of audits takes about 2,048 controls; there were 100" in (
+    assert "Finding those of 1 % in 80 % of audits takes about 2,100 controls; there were 100" in (
         page
     )
+    rows = words.risks(result(), release())
+    assert [row.power for row in rows] == [
+        "AUC 0.629",
+        "one exact copy; altered ones of 10 %",
+        "AUC 0.629",
+        "–",
+    ]
+
+
+def test_where_controls_are_released_too_copies_are_compared():
+    evidence = [pointing("verbatim", 9, 4, "equal records"), auc()]
+    page = said(render_report(result(releases=[release(evidence=evidence)])))
+    assert "exact copies: 9 of 200 patients, and 4 of 100 controls" in page
+    assert "equal records are compared and not counted" in page
+    assert words.risks(result(), release(evidence=evidence))[1].power == "altered ones of 10 %"
+
+
+def test_sentences_end_once():
+    tried = (NotTried(what="soft_labels", why="It has none."), NotTried(what="lira", why="no"))
+    page = said(render_report(result(not_tried=tried)))
+    assert "soft_labels: It has none. lira: no." in page and ".." not in page.replace("…", "")
 
 
 def test_the_order_of_the_page():
@@ -190,7 +232,7 @@ def test_the_order_of_the_page():
 def test_what_could_be_inferred_was_not_tried():
     row = words.risks(result(), release())[-1]
     assert (row.name, row.verdict) == ("Inference: attributes", "not tried")
-    assert row.plain == "What can be inferred is not measured."
+    assert row.plain == "No class is known."
 
 
 def test_several_releases_are_rows_of_one_table():

@@ -9,8 +9,10 @@ from scipy.stats import binom
 
 from benchmark.audit.verdict import (
     Counts,
+    chance_seen,
     counts_of,
     excess_p_value,
+    fewest_controls,
     least_auc_seen,
     least_exposed,
     least_share_seen,
@@ -57,15 +59,44 @@ def test_the_bound_by_hand():
     assert least_exposed(counts(20, 100, 0, 100), 0.05) == 20 - rest
 
 
-def test_the_stated_power_is_had():
+def share_found(n_members, n_controls, level, share, by_chance, rng, audits=4000):
+    """How many of simulated audits find it, person by person: the exposed are pointed at, others by chance."""
+    coins = np.repeat([True, False], [n_members, n_controls])
+    units = np.arange(len(coins))
+    exposed = (rng.random((audits, len(coins))) < share) & coins
+    pointed = exposed | (rng.random(exposed.shape) < by_chance)
+    found = [counts_of(p, units, coins) for p in pointed]
+    return np.mean([excess_p_value(c) <= level for c in found])
+
+
+@pytest.mark.parametrize("by_chance", [0.0, 0.01, 0.1])
+@pytest.mark.parametrize("share", [0.02, 0.05])
+def test_the_stated_chance_is_had(share, by_chance):
+    """Copies of a share of 300 patients are found in as many audits with 200 controls as is said."""
+    stated = chance_seen(300, 200, 0.0083, share, by_chance)
+    found = share_found(300, 200, 0.0083, share, by_chance, np.random.default_rng(1))
+    assert abs(found - stated) < 4 * np.sqrt(0.25 / 4000) + 0.005
+
+
+@pytest.mark.parametrize("by_chance", [0.0, 0.02])
+def test_the_stated_power_is_had(by_chance):
     rng = np.random.default_rng(1)
-    share = least_share_seen(300, 200, 0.005)
-    k = rng.binomial(300, share, 4000)
-    found = np.mean([excess_p_value(counts(int(x), 300, 0, 200)) <= 0.005 for x in k])
-    assert 0.78 < found < 0.86
-    less = rng.binomial(300, share * 0.8, 4000)
-    assert np.mean([excess_p_value(counts(int(x), 300, 0, 200)) <= 0.005 for x in less]) < 0.8
+    share = least_share_seen(300, 200, 0.005, 0.8, by_chance)
+    assert 0.78 < share_found(300, 200, 0.005, share, by_chance, rng) < 0.88
+    less = share - 1 / 300
+    assert share_found(300, 200, 0.005, less, by_chance, rng) < 0.82
     assert np.isnan(least_share_seen(3, 3, 0.001))
+
+
+@pytest.mark.parametrize("by_chance", [0.0, 0.002])
+def test_as_many_controls_as_it_is_said_to_take_suffice(by_chance):
+    """To see copies of 1 % of 2,000 patients."""
+    rng = np.random.default_rng(2)
+    enough = fewest_controls(2000, 0.0083, 0.01, 0.8, by_chance)
+    assert share_found(2000, enough, 0.0083, 0.01, by_chance, rng, 1000) > 0.8 - 4 * 0.0127
+    fewer = round(0.8 * enough)
+    assert share_found(2000, fewer, 0.0083, 0.01, by_chance, rng, 1000) < 0.8
+    assert fewest_controls(100, 0.0083, 0.01) is None  # one member: never seen
 
 
 def test_the_stated_auc_is_found_with_the_stated_power():
@@ -81,12 +112,14 @@ def test_the_stated_auc_is_found_with_the_stated_power():
 
 def test_all_tests_share_one_error():
     tests = ["verbatim", *["auc"] * 9, *["flags"] * 3, "copies"]
-    assert sum(level_of(t, len(tests), 0.05) for t in tests) == pytest.approx(0.05)
-    assert level_of("verbatim", 1, 0.05) == 0.05
+    assert sum(level_of(t, tests, 0.05) for t in tests) == pytest.approx(0.05)
+    assert level_of("copies", tests, 0.05) == 0.05 / 4
+    assert level_of("verbatim", ["verbatim"], 0.05) == level_of("auc", ["auc"], 0.05) == 0.05
 
 
-def test_few_verbatim_copies_are_found_beside_many_attacks():
+def test_few_copies_are_found_beside_many_attacks():
+    tests = ["verbatim", "copies", "copies", *["auc"] * 12]
     copied = counts(10, 283, 0, 206)  # 3.5 % of the members
     by_hand = np.prod([(283 - i) / (489 - i) for i in range(10)])
     assert excess_p_value(copied) == pytest.approx(by_hand)
-    assert 0.05 / 15 < by_hand <= level_of("verbatim", 15, 0.05)
+    assert 0.05 / 15 < by_hand <= level_of("copies", tests, 0.05)
