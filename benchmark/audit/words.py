@@ -640,7 +640,6 @@ def protocol(result: AuditResult) -> str:
         "and compared by Fisher's exact test. A release that leaks nothing is called leaking with a chance of at most "
         f"{percent(1 - result.confidence)}, over all tests on it (Bonferroni; those for copies have half of it). "
         "Besides, a record that is released exactly as it is and is one person's alone counts as a copy, as long as "
-        "none of a control is released. The answer is a leak where either shows more than is accepted, and else that it "
-        "cannot be judged where "
-        "members and controls differ without any release."
+        "none of a control is released. The answer is a leak where either shows more than is accepted, and else that "
+        "it cannot be judged where members and controls differ without any release."
     )
