@@ -21,6 +21,8 @@ from benchmark.learning.density import whitened_components
 
 __all__ = ["TwoSample"]
 
+_BINS = 255  # as many as scikit-learn's trees have
+
 
 class TwoSample(Attack):
     """Train a classifier on released against auxiliary records, and score candidates by its log odds.
@@ -46,7 +48,7 @@ class TwoSample(Attack):
 
     info: ClassVar[AttackInfo] = AttackInfo(
         name="two_sample",
-        version="1",
+        version="2",
         summary="Log odds of a classifier trained to tell the release from the population.",
         citation="after Hayes et al. (2019), LOGAN, PoPETs 2019(1)",
         positive_controls=(PositiveControl(method="identity", metric="auc", at_least=0.7),),
@@ -136,7 +138,16 @@ def _boosting_odds(
         class_weight="balanced",
         random_state=context.derive("two_sample") % 2**32,
     )
-    return trees.fit(rows, target).decision_function(points)
+    # Given columns of no more values than it has bins, scikit-learn need not look for weighted percentiles, which
+    # would take ten times as long as the trees.
+    edges = np.quantile(rows, np.arange(1, _BINS) / _BINS, axis=0, method="averaged_inverted_cdf")
+    return trees.fit(_binned(rows, edges), target).decision_function(_binned(points, edges))
+
+
+def _binned(rows: np.ndarray, edges: np.ndarray) -> np.ndarray:
+    """How many of its column's ascending edges ``(e, f)`` lie below each value."""
+    columns = [np.searchsorted(e, values) for e, values in zip(edges.T, rows.T, strict=True)]
+    return np.stack(columns, axis=1)
 
 
 def _standardised(odds: np.ndarray) -> np.ndarray:

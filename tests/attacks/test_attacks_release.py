@@ -9,7 +9,7 @@ from attacks.monte_carlo import MonteCarlo
 from attacks.nearest_distance import NearestDistance
 from attacks.neighbourhood import CalibratedDistance, LocalNeighbourhood
 from attacks.residual_correlation import ResidualCorrelation
-from attacks.two_sample import TwoSample
+from attacks.two_sample import TwoSample, _boosting_odds
 from benchmark.contracts import Context, NotApplicable, Records
 from benchmark.learning.density import shrunk_whitening
 from benchmark.learning.scores import average_log_ratio, local_neighbourhood, monte_carlo
@@ -118,3 +118,20 @@ def test_averages_are_of_k_records_of_one_class():
     np.testing.assert_allclose(release.data[:2, 0] @ weights, data[:23].sum())
     np.testing.assert_allclose(release.data[2:, 0] @ weights, data[23:].sum())
     assert roc_auc_score([0, 0, 1, 1], release.data[:, 0]) == 1
+
+
+def test_trees_on_binned_columns_are_the_trees_on_the_values():
+    from sklearn.ensemble import HistGradientBoostingClassifier
+
+    rng = np.random.default_rng(8)
+    rows = np.concatenate([rng.standard_normal((200, 3)), rng.random((200, 1)) < 0.5], axis=1)
+    target = rows[:, 0] + rng.standard_normal(200) > 0.5
+    context = Context(seed=0)
+    trees = HistGradientBoostingClassifier(
+        min_samples_leaf=2,
+        early_stopping=False,
+        class_weight="balanced",
+        random_state=context.derive("two_sample") % 2**32,
+    )
+    expected = trees.fit(rows, target).decision_function(rows)
+    np.testing.assert_allclose(_boosting_odds(rows, target, rows, context), expected, atol=1e-6)
