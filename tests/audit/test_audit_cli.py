@@ -121,6 +121,28 @@ def test_copies_are_a_leak_whatever_the_controls_are(tmp_path, capsys):
 
 
 @pytest.mark.slow
+def test_two_scanners_are_told_apart_as_two_sides_and_not_after_coins_were_tossed(tmp_path, capsys):
+    """Half of the pictures come from a brighter scanner: refused as controls, accepted once coins were tossed."""
+    root = cohort(tmp_path, shift=40)
+    data = root / "data"
+    data.mkdir()
+    for side in ("members", "controls"):
+        for file in (root / f"secretfolder-{side}").iterdir():
+            (data / file.name).write_bytes(file.read_bytes())
+    split = ["audit", "split", str(data), "--out", str(root / "split"), *PATIENTS]
+    main_prints(split, capsys, "300 of 300 people")
+    assert audited(root, *ATTACKS, *PATIENTS) == 1
+    assert "Cannot be judged: the split is broken" in capsys.readouterr().out
+    for side, made in (("members", "train"), ("controls", "held-back")):
+        (root / f"secretfolder-{side}").rename(root / f"old-{side}")
+        (root / "split" / made).rename(root / f"secretfolder-{side}")
+    coins = ("--coins", str(root / "split/coins.json"), "--out", str(root / "again"))
+    assert audited(root, *ATTACKS, *PATIENTS, *coins) == 0
+    result = json.loads((root / "again/audit.json").read_text())
+    assert result["grade"] == "randomised" and all(gate["passed"] for gate in result["gates"])
+
+
+@pytest.mark.slow
 def test_controls_of_another_year_are_not_exchangeable(tmp_path, capsys):
     root, lines = cohort(tmp_path), []
     for i in range(300):
