@@ -1,9 +1,22 @@
 """What sums up attacks and methods: p-values over seeds, and what utility is judged by."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 
-from benchmark.judge.results import COLUMNS, least_p_value, more_useful, ranking_utility
+from benchmark.contracts import Access
+from benchmark.judge.controls import Run
+from benchmark.judge.figures import Trial
+from benchmark.judge.results import (
+    COLUMNS,
+    _Collector,
+    least_p_value,
+    more_useful,
+    ranking_utility,
+)
+from benchmark.plan import Cell
+from benchmark.resolve import ResolvedPlugin
 from benchmark.statistics import Estimate
 
 
@@ -48,3 +61,32 @@ def test_a_release_is_more_useful_than_the_members_where_intervals_are_apart(own
             "more useful than the members themselves: look at what it was trained on. "
             "0.990 [0.950, 1.000] against 0.900 [0.860, 0.930]"
         )
+
+
+ATTACKS = (
+    # name, access, status on the release of features and on that of images, whether it scores
+    ("near", "records", "ok", "ok", True),
+    ("link", "records", "ok", "ok", False),
+    ("grow", "trainer", "not applicable", "ok", True),
+    ("lost", "trainer", "failed", "ok", True),
+    ("none", "trainer", "not applicable", "not applicable", True),
+)
+
+
+def test_a_row_is_judged_by_all_attacks_that_score_on_any():
+    coins = np.array([True, False])
+    scored = Trial(coins=coins, scores=np.array([1.0, 0.0]))
+    linked = Trial(coins=coins, linked=np.array([True]))
+    places, runs = [], []
+    for name, access, *statuses, scores in ATTACKS:
+        attack = ResolvedPlugin(kind="attacks", name=name, label=name)
+        for method, status in zip(("features", "images"), statuses, strict=True):
+            about = {"dataset": "d", "features": "f", "attack": attack}
+            places.append([Cell(kind="attack", seed=0, access=access, **about)])
+            trial = {0: (scored if scores else linked) if status == "ok" else status}
+            more = {"method_name": method, "known_answer": False, "statuses": {0: status}}
+            runs.append(Run(method=method, trials=trial, **about, **more))
+    collector = SimpleNamespace(places=places, runs=runs)
+    asked = [_Collector._asked(collector, places[0][0], level) for level in Access]
+    # near; and from trainer on also what grows from images, and what failed on one of the two.
+    assert asked == [0, 1, 1, 1, 3]

@@ -182,6 +182,19 @@ def test_a_void_attack_is_kept_out_of_ranks_but_stays_on_the_board():
     assert cell.status == "void" and cell.figure("auc").value == 0.9
 
 
+def test_an_attack_that_is_void_on_one_row_costs_that_row_its_rank_and_no_other():
+    far = {m: release(m, (0.9, 0.8, 0.95), attack="far")[0] for m in "ab"}
+    far["a"] |= {"status": "void", "reason": "its shadows are unlike single fits of a"}
+    releases = {m: [*release(m, (0.51, 0.45, 0.57)), far[m]] for m in "ab"}
+    results = frame([r for rows in releases.values() for r in rows])
+    table = leaderboards.rank(results).set_index("method")
+    assert table.loc["b", "ranked"] and table.loc["b", "verdict"] == "no leak found"
+    assert not table.loc["a", "ranked"] and table.loc["a", "verdict"] == "incomplete"
+    assert table.loc["a", "unranked"] == "far: void, its shadows are unlike single fits of a"
+    (group,) = board.read_board(results).groups
+    assert not any(group.void(c) for c in group.columns)
+
+
 def test_a_worst_case_that_rests_on_a_void_attack_is_not_ranked():
     rows = release("a", (0.9, 0.8, 1.0))
     rows[0]["status"] = "void"
