@@ -94,7 +94,7 @@ class GANAttack(Attack):
 
     info: ClassVar[AttackInfo] = AttackInfo(
         name="gan_attack",
-        version="3",
+        version="4",
         summary="Grows pictures of a class from federated training with who holds its records.",
         citation="Hitaj, Ateniese, Perez-Cruz (2017), CCS, arXiv:1702.07464",
         needs=Access.TRAINER,

@@ -217,7 +217,8 @@ def train_federation(
     )
     makers = {t: build(lambda: Generator(shape), generator, device) for t in targets}
     optimisers = {
-        t: torch.optim.Adam(g.parameters(), lr=1e-3, betas=(0.5, 0.999)) for t, g in makers.items()
+        t: torch.optim.Adam(g.parameters(), lr=1e-3, betas=(0.5, 0.999), fused=True)
+        for t, g in makers.items()
     }
     for round_ in range(settings.rounds):
         for target, maker in makers.items():
@@ -258,7 +259,9 @@ def _round_(
 def _fit_local_(
     network: nn.Module, data: Participant, settings: Federation, generator: torch.Generator
 ) -> None:
-    optimiser = torch.optim.SGD(network.parameters(), lr=settings.lr, momentum=settings.momentum)
+    optimiser = torch.optim.SGD(
+        network.parameters(), lr=settings.lr, momentum=settings.momentum, fused=True
+    )
     for rows in batches(len(data.labels), settings.batch_size, generator, data.images.device):
         loss = F.cross_entropy(network(data.images[rows]), data.labels[rows])
         optimiser.zero_grad()

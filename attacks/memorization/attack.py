@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import TYPE_CHECKING, ClassVar, Literal
@@ -28,7 +27,7 @@ if TYPE_CHECKING:
     import torch
     from torch import nn
 
-    from attacks.memorization.encodings import Quantiser
+    from attacks.memorization.encodings import Penalty, Quantiser
 
 __all__ = ["Memorization"]
 
@@ -96,7 +95,7 @@ class Memorization(Attack):
 
     info: ClassVar[AttackInfo] = AttackInfo(
         name="memorization",
-        version="2",
+        version="3",
         summary="Malicious training code hides released records in the model trained on them.",
         citation="Song, Ristenpart, Shmatikov (2017), CCS, arXiv:1709.07886",
         needs=Access.TRAINER,
@@ -333,18 +332,16 @@ class _Game:
         )
         return network
 
-    def _penalty(self, network: nn.Module, payload: _Payload) -> Callable[[], torch.Tensor]:
+    def _penalty(self, network: nn.Module, payload: _Payload) -> Penalty:
         import torch
 
-        from attacks.memorization import encodings as channel
+        from attacks.memorization.encodings import CorrelatedValues, Signs
 
         strength = self.attack.strength or STRENGTHS[self.attack.encoding]
-        n = len(payload.secret)
         signs = self.attack.encoding == "sign"
         target = 2.0 * payload.secret - 1 if signs else payload.secret
-        penalty = channel.sign_penalty if signs else channel.correlated_value_penalty
         secret = torch.from_numpy(target.astype(np.float32)).to(self.context.device)
-        return lambda: strength * penalty(channel.weight_vector(network, n), secret)
+        return (Signs if signs else CorrelatedValues)(network, secret, strength)
 
     def _queries(self, n: int) -> torch.Tensor:
         from attacks.memorization.encodings import synthetic_inputs

@@ -15,7 +15,8 @@ References
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -27,19 +28,19 @@ from benchmark.learning.training import batches
 
 __all__ = [
     "MOST_LOW_BITS",
+    "CorrelatedValues",
+    "Penalty",
     "Quantiser",
+    "Signs",
     "bits_of",
     "capacity",
     "carried_bits",
     "carriers",
-    "correlated_value_penalty",
-    "correlation",
     "decode_signs",
     "decode_values",
     "labels_of_bits",
     "levels_of",
     "read_low_bits",
-    "sign_penalty",
     "synthetic_inputs",
     "train_",
     "weight_vector",
@@ -189,21 +190,79 @@ def _put_(parameters: list[nn.Parameter], values: torch.Tensor) -> None:
 # ---------------------------------------------------------------- values and signs
 
 
-def correlation(weights: torch.Tensor, secret: torch.Tensor) -> torch.Tensor:
-    """Pearson's correlation of two vectors ``(n,)``, differentiable; 0 where one is constant."""
-    w, s = weights - weights.mean(), secret - secret.mean()
-    norm = w.norm() * s.norm()
-    return (w @ s) / norm.clamp_min(torch.finfo(norm.dtype).tiny)
+class Penalty(ABC):
+    """A penalty of the first weights of a network, whose gradient is added to that of the loss.
+
+    Parameters
+    ----------
+    network : nn.Module
+    secret : Tensor of shape (n,), float32
+        On the network's device; at most as long as its capacity.
+    strength : float
+        λ, > 0.
+    """
+
+    def __init__(self, network: nn.Module, secret: torch.Tensor, strength: float) -> None:
+        self.n, self.strength = len(secret), strength
+        sizes = [p.numel() for p in carriers(network)]
+        parts = secret.split_with_sizes([*_shared_out(self.n, sizes)])
+        self.carried = [(p, s) for p, s in zip(carriers(network), parts, strict=True) if len(s)]
+
+    @abstractmethod
+    def add_gradient_(self) -> None:
+        """Add the gradient in closed form to ``grad`` of the weights, which the loss has left there."""
+
+    def _weights(self) -> list[tuple[torch.Tensor, torch.Tensor, torch.Tensor]]:
+        """Of each parameter: its carrying weights, their gradients, and what they are to carry; views, all flat."""
+        return [
+            (p.detach().view(-1)[: len(s)], _gradient(p).view(-1)[: len(s)], s)
+            for p, s in self.carried
+        ]
 
 
-def correlated_value_penalty(weights: torch.Tensor, secret: torch.Tensor) -> torch.Tensor:
-    """−|r(θ, s)|, to be added to the loss with weight λ ([1]_, equation 1)."""
-    return -correlation(weights, secret).abs()
+class CorrelatedValues(Penalty):
+    """−λ|r(θ, s)|, r being Pearson's correlation ([1]_, equation 1)."""
+
+    def __init__(self, network: nn.Module, secret: torch.Tensor, strength: float) -> None:
+        centred = secret - secret.mean()
+        unit = centred / centred.norm().clamp_min(torch.finfo(centred.dtype).tiny)
+        super().__init__(network, unit, strength)
+
+    @torch.no_grad()
+    def add_gradient_(self) -> None:
+        """∂r/∂θ = (ŝ − r·(θ − θ̄)/‖θ − θ̄‖)/‖θ − θ̄‖, where ŝ is centred and of norm 1."""
+        parts = self._weights()
+        product = torch.stack([w @ s for w, _, s in parts]).sum()
+        mean = torch.stack([w.sum() for w, _, _ in parts]).sum() / self.n
+        square = torch.stack([w @ w for w, _, _ in parts]).sum() - self.n * mean**2
+        norm = square.clamp_min(torch.finfo(square.dtype).tiny).sqrt()
+        of_secret = -self.strength * product.sign() / norm
+        of_weights = -of_secret * product / norm**2
+        for w, gradient, s in parts:
+            gradient.addcmul_(s, of_secret).addcmul_(w, of_weights).sub_(of_weights * mean)
 
 
-def sign_penalty(weights: torch.Tensor, signs: torch.Tensor) -> torch.Tensor:
-    """Mean of max(0, −θᵢsᵢ) with sᵢ ∈ ±1, to be added to the loss with weight λ ([1]_, equation 2)."""
-    return F.relu(-weights * signs).mean()
+class Signs(Penalty):
+    """λ · mean of max(0, −θᵢsᵢ) with sᵢ ∈ ±1 ([1]_, equation 2)."""
+
+    @torch.no_grad()
+    def add_gradient_(self) -> None:
+        """−sᵢ·λ/n wherever the sign is wrong."""
+        for w, gradient, s in self._weights():
+            gradient.sub_(s * (w * s < 0), alpha=self.strength / self.n)
+
+
+def _shared_out(n: int, sizes: list[int]) -> Iterator[int]:
+    """``n`` filled into ``sizes`` one after another."""
+    for size in sizes:
+        taken = min(n, size)
+        n -= taken
+        yield taken
+
+
+def _gradient(parameter: nn.Parameter) -> torch.Tensor:
+    assert parameter.grad is not None  # backward has run
+    return parameter.grad
 
 
 def decode_signs(network: nn.Module, n: int) -> np.ndarray:
@@ -272,7 +331,7 @@ def train_(
     labels: torch.Tensor,
     *,
     generator: torch.Generator,
-    penalty: Callable[[], torch.Tensor] | None = None,
+    penalty: Penalty | None = None,
     epochs: int = 100,
     lr: float = 1e-3,
     batch_size: int = 64,
@@ -286,8 +345,8 @@ def train_(
     labels : Tensor of shape (N,), int64
     generator : torch.Generator
         On the CPU; the order of records is drawn there.
-    penalty : callable, optional
-        Computed at every step and added to the loss.
+    penalty : Penalty, optional
+        Of this network's weights, added to the loss at every step.
     epochs, lr, batch_size
         A last batch of a single record is left out, since batch normalisation has no variance there.
 
@@ -296,7 +355,7 @@ def train_(
     float
         Cross-entropy of the last epoch, in nats.
     """
-    optimiser = torch.optim.Adam(network.parameters(), lr=lr)
+    optimiser = torch.optim.Adam(network.parameters(), lr=lr, fused=True)
     network.train()
     total = 0.0
     for _ in range(epochs):
@@ -305,9 +364,10 @@ def train_(
             if len(rows) == 1 and seen:
                 continue
             entropy = F.cross_entropy(network(inputs[rows]), labels[rows])
-            loss = entropy if penalty is None else entropy + penalty()
             optimiser.zero_grad()
-            loss.backward()
+            entropy.backward()
+            if penalty is not None:
+                penalty.add_gradient_()
             optimiser.step()
             total += entropy.item() * len(rows)
             seen += len(rows)

@@ -102,19 +102,46 @@ def test_a_payload_that_does_not_fit_is_refused():
 # ---------------------------------------------------------------- values and signs
 
 
-def test_correlation_agrees_with_numpy(rng):
-    a, b = rng.normal(size=(2, 40))
-    expected = np.corrcoef(a, b)[0, 1]
-    got = channel.correlation(torch.tensor(a), torch.tensor(b))
-    assert got.item() == pytest.approx(expected, abs=1e-12)
-    penalty = channel.correlated_value_penalty(torch.tensor(a), torch.tensor(b))
-    assert penalty.item() == pytest.approx(-abs(expected), abs=1e-12)
-    assert channel.correlation(torch.ones(3), torch.arange(3.0)).item() == 0
+def _by_autograd(network, secret, strength, encoding):
+    """Gradients of the carrying weights under the penalty as the paper writes it."""
+    weights = channel.weight_vector(network, len(secret)).double()
+    if encoding == "sign":
+        value = torch.relu(-weights * secret).mean()
+    else:
+        value = -torch.corrcoef(torch.stack([weights, secret.double()]))[0, 1].abs()
+    return torch.autograd.grad(strength * value, channel.carriers(network), allow_unused=True)
 
 
-def test_sign_penalty_by_hand():
-    weights, signs = torch.tensor([1.0, -2.0, 3.0, -4.0]), torch.tensor([1.0, 1.0, -1.0, -1.0])
-    assert channel.sign_penalty(weights, signs).item() == (2 + 3) / 4
+@pytest.mark.parametrize("encoding", ["correlated_value", "sign"])
+@pytest.mark.parametrize("n", [5, 48, 60, 72])
+@pytest.mark.parametrize("sign", [1, -1])
+def test_gradients_in_closed_form_are_those_of_autograd(encoding, n, sign):
+    """Of a network of 48 + 24 weights: a payload in a part of the first layer, in all of it, in both."""
+    network = _network()
+    noise = torch.randn(n, generator=torch.Generator().manual_seed(n))
+    secret = sign * (channel.weight_vector(network, n).detach() + noise)
+    if encoding == "sign":
+        secret = torch.sign(secret)
+    for p in network.parameters():
+        p.grad = torch.full_like(p, 0.5)
+    kind = channel.Signs if encoding == "sign" else channel.CorrelatedValues
+    kind(network, secret, 3.0).add_gradient_()
+    for p, expected in zip(
+        channel.carriers(network), _by_autograd(network, secret, 3.0, encoding), strict=True
+    ):
+        added = torch.zeros_like(p) if expected is None else expected
+        torch.testing.assert_close(p.grad - 0.5, added.to(p.dtype), atol=2e-6, rtol=1e-4)
+    assert all((p.grad == 0.5).all() for p in network.parameters() if p.ndim == 1)
+
+
+def test_constant_weights_and_a_constant_secret_leave_finite_gradients():
+    network = _network()
+    for secret in (torch.rand(30), torch.ones(30)):
+        for p in network.parameters():
+            p.data.fill_(0.0)
+            p.grad = torch.zeros_like(p)
+        channel.CorrelatedValues(network, secret, 3.0).add_gradient_()
+        assert all(p.grad.isfinite().all() for p in network.parameters())
 
 
 @pytest.mark.parametrize("slope", [0.01, -0.01])
@@ -185,12 +212,8 @@ def test_a_penalty_writes_the_payload_that_training_alone_does_not(encoding):
         signs = torch.sign(secret - 0.5)
         target = secret if encoding == "correlated_value" else signs
 
-        def penalty(network=network, strength=strength, target=target, n=n):
-            weights = channel.weight_vector(network, n)
-            if encoding == "correlated_value":
-                return strength * channel.correlated_value_penalty(weights, target)
-            return strength * channel.sign_penalty(weights, target)
-
+        kind = channel.CorrelatedValues if encoding == "correlated_value" else channel.Signs
+        penalty = kind(network, target, strength)
         with single_thread():
             channel.train_(
                 network, inputs, labels, generator=generator, penalty=penalty, epochs=150, lr=5e-3
