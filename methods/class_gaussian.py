@@ -40,8 +40,8 @@ class ClassGaussian(Method):
 
     What it keeps of its members, and the release shows: class counts, means, components and variances. No formal
     guarantee. Components of few members are these members': with some 50 of them a class (EfficientNet features of
-    Fashion-MNIST, first of three seeds) the attack ``mahalanobis`` tells members with an AUC of .88 at 16 components, .98
-    at 30 and .54 at none, where distances to released records show .52 to .60. With as many components as members the
+    Fashion-MNIST, one seed) the attack ``mahalanobis`` tells members with an AUC of .88 at 16 components, .98 at 30 and
+    .54 at none, where distances to released records show .52 to .60. With as many components as members the
     covariance is the members' own (``full_covariance`` is that leak, planted).
     """
 
