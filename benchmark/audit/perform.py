@@ -37,7 +37,7 @@ from benchmark.audit.verdict import (
     least_share_seen,
     level_of,
 )
-from benchmark.audit.words import without_names
+from benchmark.audit.words import DOES_NOT_COUNT, without_names
 from benchmark.contracts import Access, Kind, Records
 from benchmark.engines import Event
 from benchmark.environment import environment
@@ -641,14 +641,14 @@ def why_none(status: str, reason: str) -> str:
 
 
 def _why_void(verdict: Verdict) -> str:
-    """What a control says against an attack, for a reader who knows neither."""
+    """What a control says against an attack, for a reader who knows neither; by how much, the figures' reasons say."""
+    if np.isnan(verdict.measured):
+        return f"{DOES_NOT_COUNT}: what must show that it works gave no figure"
     what = {
         "negative": "it tells members from controls by a release that cannot know them",
-        "positive": "it does not find members that are released as they are",
-    }.get(verdict.kind, "its control failed")
-    if np.isnan(verdict.measured):
-        return f"does not count: {what}: its control gave no figure"
-    return f"does not count: {what} ({verdict.metric} {verdict.measured:.3g}, required {verdict.required})"
+        "positive": "it does not find members who are released as they are as surely as it must",
+    }
+    return f"{DOES_NOT_COUNT}: {what.get(verdict.kind, 'its control failed')}"
 
 
 def _worst(answers: Iterator[Answer]) -> Answer:

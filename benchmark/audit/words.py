@@ -22,6 +22,7 @@ from benchmark.audit.result import (
 )
 
 __all__ = [
+    "DOES_NOT_COUNT",
     "QUALITIES",
     "Risk",
     "accepted",
@@ -43,6 +44,7 @@ __all__ = [
     "refuted",
     "risks",
     "sentence",
+    "where",
     "without_names",
 ]
 
@@ -117,7 +119,8 @@ def sentence(result: AuditResult, release: ReleaseResult) -> str:
             found += f"; whether it tells more cannot be judged, for {reasons}"
         return f"Do not release: {found or reasons}."
     if release.answer is Answer.CANNOT_BE_JUDGED:
-        return f"Cannot be judged: {reasons}."
+        copies = [exact_copies(result, e) for e in release.evidence if e.test == "verbatim"]
+        return f"Cannot be judged: {'; '.join([reasons, *copies])}."
     shown = _shown_but_accepted(result, release)
     if shown is not None:
         return (
@@ -443,9 +446,23 @@ def refuted(result: AuditResult) -> bool:
 
 def _absent(result: AuditResult, names: tuple[str, ...]) -> tuple[str, str]:
     why = [n.why for n in result.not_tried if n.what.startswith(names)]
+    if any(reason.startswith(DOES_NOT_COUNT) for reason in why):
+        return _said(why), "cannot be judged"
     if names == ("membership",):
         return _said(why or ["no attack gave a figure that counts"]), "cannot be judged"
     return _said(why or ["no attack on it took part"]), "not tried"
+
+
+DOES_NOT_COUNT = "does not count"
+"""How the reason begins why an attack that was tried has no figure here: its controls failed."""
+
+
+def where(evidence: Evidence) -> str:
+    """The attack of a test, and the space that it looked in."""
+    if evidence.test == "verbatim":
+        return evidence.attack
+    name, _, space = evidence.attack.partition("@")
+    return f"{name} in {'pictures' if space == 'image' else evidence.features}"
 
 
 def _said(reasons: Sequence[str]) -> str:
@@ -487,8 +504,9 @@ def figure(evidence: Evidence, result: AuditResult) -> str:
     if evidence.test == "auc":
         right = round(100 * max(evidence.value, 1 - evidence.value))
         if evidence.risk == "inference":
+            whose = "control" if evidence.value < 0.5 else "member"
             return (
-                "Of a member and a control who are half known, an attacker would guess the rest of the member better "
+                f"Of a member and a control who are half known, an attacker would guess the rest of the {whose} better "
                 f"in {right} of 100 tries; 50 is what it learns of everybody."
             )
         return (
@@ -540,12 +558,11 @@ def exposed(result: AuditResult, release: ReleaseResult) -> str:
     """How many people are exposed, and how surely."""
     who, n, of = nouns(result), release.n_exposed, result.n_given("members")
     if result.grade is Grade.NO_CONTROLS:
-        tail = "Others may be: membership cannot be judged without controls."
         if not n:
-            return f"How many {who} are exposed cannot be said. {tail}"
+            return f"How many {who} are exposed cannot be said without controls. Of none is a record in it as it is."
         return (
-            f"{n:,} of {of:,} {who} have a record in it as it is, which is a count and no estimate. "
-            f"{tail}"
+            f"{n:,} of {of:,} {who} have a record in it as it is, which is a count and no estimate. Others may be "
+            "exposed: membership cannot be judged without controls."
         )
     if refuted(result) and n:
         return (

@@ -40,10 +40,11 @@ HEADLINES = {
     "shown but accepted": "No more than the accepted AUC of 0.6 was shown, but a leak was: an attack tells members "
     "from controls (AUC 0.570, where 0.5 is guessing). Exact copies: 0 of 200 patients; a leak of less than AUC 0.729, "
     "or altered copies of fewer than 10 % of the patients, might not have been seen.",
-    "not exchangeable": "Cannot be judged: members and controls differ by year.",
+    "not exchangeable": "Cannot be judged: members and controls differ by year; exact copies: 0 of 200 patients.",
     "copies, not exchangeable": "Do not release: records of 15 patients are in it exactly as they are; whether it "
     "tells more cannot be judged, for members and controls differ by year.",
-    "without controls": "Cannot be judged: membership cannot be judged without controls.",
+    "without controls": "Cannot be judged: membership cannot be judged without controls; exact copies: 0 of 200 "
+    "patients.",
     "copies without controls": "Do not release: records of 3 members are released as they are; membership cannot be "
     "judged without controls.",
     "several": "Of 3 releases: do not release epoch 10; epoch 20 cannot be judged; no leak found by these attacks in "
@@ -131,7 +132,7 @@ def test_figures_in_plain_words():
         ("not exchangeable", "How many patients are exposed cannot be said."),
         ("copies, not exchangeable", "15 of 200 patients have a record in it as it is, which is a"),
         ("copies without controls", "3 of 200 patients have a record in it as it is, which is a"),
-        ("without controls", "Others may be: membership cannot be judged without controls."),
+        ("without controls", "exposed cannot be said without controls. Of none is a record in it"),
     ],
 )
 def test_how_many_are_exposed_and_how_surely(name, sentence):
@@ -159,6 +160,23 @@ def test_the_threshold_and_why():
     shown = EVERY["shown but accepted"]()
     assert words.risks(shown, shown.releases[0])[0].verdict == "within what is accepted"
     assert "Accepted is" not in said(render_report(results.without_controls()))
+
+
+def test_an_attack_whose_control_fails_is_not_said_to_be_untried():
+    why = "does not count: it tells members from controls by a release that cannot know them"
+    audited = result(not_tried=(NotTried(what="attribute_inference@image in pixels", why=why),))
+    row = words.risks(audited, audited.releases[0])[-1]
+    assert (row.verdict, row.plain) == ("cannot be judged", f"D{why[1:]}.")
+
+
+def test_where_an_attack_looked():
+    assert words.where(auc("domias")) == "domias in pixels"
+    assert words.where(auc("near_duplicate(measure=aligned)@image")) == (
+        "near_duplicate(measure=aligned) in pictures"
+    )
+    assert words.where(pointing("verbatim", 1, 0, "equal records")) == "equal records"
+    page = said(render_report(results.without_controls()))
+    assert "equal records " in page and "equal records," not in page
 
 
 def test_controls_that_are_no_controls():
