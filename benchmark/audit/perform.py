@@ -333,13 +333,18 @@ class _Case:
         found = {}
         for cell in self.cells():
             status, reason = cell_status(self.plan, self.records, cell)
-            why = why_none(status, reason) if status != "ok" else self.void(cell)
-            if why and cell.attack is not None:
+            if cell.attack is None:
+                continue
+            why = self.void(cell)
+            if status != "ok":
+                why = why_none(status, reason, cell.attack.built_in)
+            if why:
                 found[f"{cell.attack.label} in {cell.features}"] = why
         for cell in self.plan.cells:
             status, reason = cell_status(self.plan, self.records, cell)
             if cell.kind == "utility" and cell.utility is not None and status != "ok":
-                found[f"{cell.utility.label} in {cell.features}"] = why_none(status, reason)
+                why = why_none(status, reason, cell.utility.built_in)
+                found[f"{cell.utility.label} in {cell.features}"] = why
         return [NotTried(what=what, why=why) for what, why in found.items()]
 
     def cells(self, label: str | None = None) -> Iterator[Cell]:
@@ -625,16 +630,17 @@ def _figures(results: Results, label: str) -> Iterator[dict[str, Any]]:
         yield figure | told | {"reason": why_none(told["status"], str(row["reason"]))}
 
 
-def why_none(status: str, reason: str) -> str:
+def why_none(status: str, reason: str, built_in: bool = False) -> str:
     """Why there is no figure, without what a plugin may say of the records that it was at.
 
-    What a plugin says where it does not apply is kept, less what looks like a name of a file. Of an error its kind is.
+    What our own plugins say where they do not apply is kept, less what looks like a name of a file. Of an error its
+    kind is.
     """
     if status in ("", "ok"):
         return ""
     if status == "void":
         return reason.partition(" (")[0]  # less the note, which may quote a plugin
-    if status in ("not applicable", "unavailable", "timeout", "missing"):
+    if built_in and status in ("not applicable", "unavailable"):
         return without_names(f"{status}: {reason}")
     kind = re.match(r"[A-Za-z_][A-Za-z_.]*(Error|Exception|Warning|Interrupt)\b", reason)
     return f"{status}{f' ({kind[0]})' if kind else ''}; what it said is kept in private/nodes"

@@ -69,7 +69,8 @@ def test_copies_are_a_leak_and_who_is_exposed_is_for_the_custodian_alone(tmp_pat
     out = tmp_path / "out"
     exposed = out / "private" / "exposed.csv"
     assert stat.S_IMODE(exposed.stat().st_mode) == 0o600
-    assert stat.S_IMODE((out / "private").stat().st_mode) == 0o700
+    for folder in ("private", "private/nodes"):
+        assert stat.S_IMODE((out / folder).stat().st_mode) == 0o700
     rows = exposed_rows(tmp_path)
     copied = [row for row in rows if "verbatim" in row["pointed at by"]]
     assert {row["file"] for row in copied} == {f"secretname_p{i:03}_{i}.png" for i in range(15)}
@@ -77,14 +78,13 @@ def test_copies_are_a_leak_and_who_is_exposed_is_for_the_custodian_alone(tmp_pat
     assert {row["patient"] for row in copied} == {f"p{i:03}" for i in range(15)}
     report = (out / "report.html").read_text()
     assert "Do not release: records of 15 patients are in it exactly as they are" in report
-    shown = (
-        report
-        + (out / "audit.json").read_text()
-        + capsys.readouterr().out.replace(str(tmp_path), "")
-    )
+    printed = capsys.readouterr()
+    shown = (printed.out + printed.err).replace(str(tmp_path), "")
+    shown += report + (out / "audit.json").read_text()
     for secret in ("secretname", "secretfake", "secretfolder", "p007", ".png"):
         assert secret not in shown
-    assert str(tmp_path) not in (out / "audit.json").read_text()
+    assert str(tmp_path) not in report + (out / "audit.json").read_text()
+    assert "<img" not in report and "data:image" not in report
     assert {path.name for path in out.iterdir()} == {"audit.json", "report.html", "private"}
     main_prints(["audit", "exposed", str(out)], capsys, "secretname_p007_7.png")
 
