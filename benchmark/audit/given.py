@@ -49,7 +49,7 @@ ASIDE = 1 / 3
 SHARES: Mapping[str, float] = {"auxiliary": 0.6, "holdout": 0.3, "validation": 0.1}
 """Of the people who are no candidates: what attacks may know, what the negative control releases, early stopping."""
 
-AUDIT_VERSION = "2"
+AUDIT_VERSION = "3"
 """Part of every key of an audit's game: raised when candidates would be dealt differently."""
 
 
@@ -151,7 +151,7 @@ def deal(inputs: AuditInputs) -> Cohort:
     """
     if inputs.grade is Grade.NO_CONTROLS:
         raise AuditError("without controls there is no game. Give --controls.")
-    rng = np.random.default_rng(int(digest([AUDIT_VERSION, dict(inputs.digests)])[:16], 16))
+    rng = np.random.default_rng(int(digest([AUDIT_VERSION, inputs.content])[:16], 16))
     pool, origin, rows = _pool(inputs, rng)
     owners = find_units(pool).pool
     is_member, is_control = origin == "members", origin == "controls"
@@ -313,7 +313,7 @@ def plan_audit(
         label=name,
         plugin=GivenDataset(records=inputs.kind),
         parameters={"records": inputs.kind},
-        fingerprint=digest(dict(inputs.digests)),
+        fingerprint=inputs.content,
     )
     dataset = ResolvedDataset(
         source=source,

@@ -19,6 +19,7 @@ from benchmark.datasets.locate import digest_files
 from benchmark.datasets.metadata import sidecar_of
 from benchmark.datasets.sources import common_layout, described, open_source, read_sources
 from benchmark.learning.repeats import duplicates
+from benchmark.node import digest
 
 __all__ = [
     "AS_IT_IS",
@@ -163,6 +164,16 @@ class AuditInputs:
     def identified(self) -> bool:
         """Whether people are known; else each record counts as a person."""
         return self.private["members"].patients is not None
+
+    @property
+    def content(self) -> str:
+        """SHA-256 of all records as they are read, from which an audit's randomness comes: not of how they were stored.
+
+        So folders, arrays and tables of the same records give the same figures.
+        """
+        parts = {role: records.digest() for role, records in self.real.items()}
+        parts |= {f"release {label}": records.digest() for label, records in self.releases.items()}
+        return digest(parts)
 
     def n_people(self, role: str) -> int:
         """Number of people of a role."""

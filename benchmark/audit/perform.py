@@ -45,7 +45,6 @@ from benchmark.judge.controls import Verdict
 from benchmark.judge.figures import Trial, load_trial, trial_figure
 from benchmark.judge.results import Results, cell_status, collect
 from benchmark.learning.neighbours import nearest
-from benchmark.node import digest
 from benchmark.plan import Cell, Plan, shadows_of, wants_reference
 from benchmark.registry import Registry, default_registry
 from benchmark.runs import Coins, OpenRun, execute_plan
@@ -190,9 +189,7 @@ def perform(
     commit_given(store, plan, keys, inputs, cohort)
     records = _executed(root, plan, store, options, on_event)
     results = collect(plan, store, records, 1 - ERROR)
-    columns = exchangeability(
-        inputs, np.random.default_rng(int(digest(dict(inputs.digests))[:16], 16))
-    )
+    columns = exchangeability(inputs, np.random.default_rng(int(inputs.content[:16], 16)))
     case = _Case(inputs, cohort, plan, store, records, results, options, columns)
     return case.performed(not_tried)
 
