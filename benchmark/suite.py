@@ -40,6 +40,7 @@ __all__ = [
     "PerturbationEntry",
     "PluginEntry",
     "PublishEntry",
+    "StrictLoader",
     "Suite",
     "SuiteError",
     "built_in_suites",
@@ -279,14 +280,14 @@ def _read(name_or_file: str) -> tuple[str, Any]:
     """Path of a suite file, and what it holds."""
     path = _locate(name_or_file)
     try:
-        return str(path), yaml.load(path.read_text(encoding="utf-8"), Loader=_StrictLoader)
+        return str(path), yaml.load(path.read_text(encoding="utf-8"), Loader=StrictLoader)
     except (OSError, UnicodeDecodeError) as error:
         raise SuiteError(f"cannot read suite {path}: {error}") from error
     except yaml.YAMLError as error:
         raise SuiteError(f"{path} is not valid YAML: {error}") from error
 
 
-class _StrictLoader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[misc]
+class StrictLoader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[misc]
     """Refuses a key given twice, which YAML's loader would silently overwrite. In C where PyYAML has it."""
 
 
@@ -302,7 +303,7 @@ def _mapping_without_duplicates(loader: yaml.SafeLoader, node: yaml.MappingNode)
     return loader.construct_mapping(node, deep=True)
 
 
-_StrictLoader.add_constructor(
+StrictLoader.add_constructor(
     yaml.resolver.BaseResolver.DEFAULT_MAPPING_TAG, _mapping_without_duplicates
 )
 

@@ -13,6 +13,7 @@ import typer
 from benchmark.contracts import LeakboardError
 
 if TYPE_CHECKING:
+    from benchmark.audit.asked import Asked
     from benchmark.audit.inputs import Reading
     from benchmark.audit.result import AuditResult, Evidence
 
@@ -71,7 +72,14 @@ def audit(
     accept: Annotated[
         float, typer.Option(help="Largest AUC that is accepted. 0.5: no leak that can be shown.")
     ] = 0.5,
+    seed: Annotated[
+        int, typer.Option(min=0, help="Of who is set aside for attacks, and of their randomness.")
+    ] = 0,
     name: Annotated[str, typer.Option(help="Of the audit, on its report.")] = "audit",
+    plan: Annotated[
+        Path | None,
+        typer.Option(help="All of the above from a YAML file (benchmark/audit/asked.py)."),
+    ] = None,
     out: Annotated[Path | None, typer.Option(help="Folder. [default: audits/NAME]")] = None,
     pdf: Annotated[
         bool, typer.Option("--pdf", help="Print the report on A4 too, with a Chromium.")
@@ -84,39 +92,16 @@ def audit(
     if context.invoked_subcommand is not None:
         return
     from benchmark.audit.files import RESULT, nodes_folder, take_folder, write_audit
-    from benchmark.audit.inputs import Places, read_inputs
-    from benchmark.audit.perform import Options, perform
+    from benchmark.audit.inputs import read_inputs
+    from benchmark.audit.perform import perform
     from benchmark.audit.report import REPORT, find_browser, write_pdf
 
-    if not release or members is None:
-        raise LeakboardError(
-            "an audit needs --release and --members, and --controls to judge membership. "
-            "Type `python -m benchmark audit --help`."
-        )
-    if not 0.5 <= accept < 1:
-        raise LeakboardError(f"--accept must be in [0.5, 1). Got {accept:g}.")
+    asked = _asked(context)
     if pdf:
         find_browser()  # rather now than after the audit
-    labels = ["release"] if len(release) == 1 else [f"release {i + 1}" for i in range(len(release))]
-    places = Places(
-        releases=dict(zip(labels, release, strict=True)),
-        members=members,
-        controls=controls,
-        population=population,
-        test=test,
-        coins=coins,
-    )
-    inputs = read_inputs(places, _reading(patients, patient_from, size, window, max_gb))
-    options = Options(
-        name=name,
-        accept=accept,
-        features=tuple(feature or ()),
-        attacks=tuple(attack or ()),
-        utilities=() if privacy_alone else None,
-        jobs=jobs,
-        device=device,
-    )
-    folder = out or Path("audits") / name
+    inputs = read_inputs(asked.places(), asked.reading())
+    options = asked.options(jobs, device)
+    folder = out or Path("audits") / asked.name
     performed = perform(inputs, nodes_folder(folder), options, prepare=lambda: take_folder(folder))
     write_audit(folder, performed)
     typer.echo("\n".join(said(performed.result)))
@@ -127,6 +112,47 @@ def audit(
     if performed.exposed:
         typer.echo(f"who          python -m benchmark audit exposed {folder}   (private)")
     raise SystemExit(performed.result.answer.exit_status)
+
+
+HOW = ("plan", "out", "pdf", "jobs", "device")
+"""Options of how an audit is made; what it asks is said by the others, or by a plan."""
+
+
+def _asked(context: typer.Context) -> Asked:
+    """What the options ask, or the plan that they name."""
+    from benchmark.audit.asked import Asked, read_asked
+
+    given = context.params
+    if given["plan"] is not None:
+        typed = [
+            f"--{name.replace('_', '-')}"
+            for name in given.keys() - set(HOW)
+            if _is_typed(context, name)
+        ]
+        if typed:
+            raise LeakboardError(
+                f"--plan says all that is audited, and {', '.join(sorted(typed))} too. Write it into the plan."
+            )
+        return read_asked(given["plan"])
+    if not given["release"] or given["members"] is None:
+        raise LeakboardError(
+            "an audit needs --release and --members, and --controls to judge membership; or --plan. "
+            "Type `python -m benchmark audit --help`."
+        )
+    if not 0.5 <= given["accept"] < 1:
+        raise LeakboardError(f"--accept must be in [0.5, 1). Got {given['accept']:g}.")
+    return Asked(
+        **{name: value for name, value in given.items() if name in Asked.model_fields},
+        releases=given["release"],
+        features=given["feature"] or (),
+        attacks=given["attack"] or (),
+        utilities=() if given["privacy_alone"] else None,
+    )
+
+
+def _is_typed(context: typer.Context, name: str) -> bool:
+    source = context.get_parameter_source(name)
+    return source is not None and source.name != "DEFAULT"
 
 
 @app.command()

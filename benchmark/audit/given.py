@@ -136,7 +136,7 @@ class Cohort:
     notes: tuple[str, ...] = ()
 
 
-def deal(inputs: AuditInputs) -> Cohort:
+def deal(inputs: AuditInputs, seed: int = 0) -> Cohort:
     """Who is a candidate, and who is set aside.
 
     Candidates are the members and the controls; of members whose coin was never tossed, none. People who are no
@@ -151,7 +151,7 @@ def deal(inputs: AuditInputs) -> Cohort:
     """
     if inputs.grade is Grade.NO_CONTROLS:
         raise AuditError("without controls there is no game. Give --controls.")
-    rng = np.random.default_rng(int(digest([AUDIT_VERSION, inputs.content])[:16], 16))
+    rng = np.random.default_rng(int(digest([AUDIT_VERSION, inputs.content, seed])[:16], 16))
     pool, origin, rows = _pool(inputs, rng)
     owners = find_units(pool).pool
     is_member, is_control = origin == "members", origin == "controls"
@@ -178,7 +178,7 @@ def deal(inputs: AuditInputs) -> Cohort:
         units=units,
         coins=coins,
         known_coins=reveal_coins(units, coins, rng),
-        notes=_notes(inputs, len(mixed), has_test=len(test) > 0),
+        notes=_notes(inputs, len(mixed), has_test=len(test) > 0, seed=seed),
     )
     _check_cohort(cohort)
     return cohort
@@ -232,8 +232,8 @@ def _shares(
     }
 
 
-def _notes(inputs: AuditInputs, n_mixed: int, *, has_test: bool) -> tuple[str, ...]:
-    notes = []
+def _notes(inputs: AuditInputs, n_mixed: int, *, has_test: bool, seed: int) -> tuple[str, ...]:
+    notes = [f"the attacks' randomness is of seed {seed}, not of 0"] if seed else []
     if n_mixed:
         notes.append(f"{n_mixed:,} units hold both a member and a control, nearly equal: left out")
     if "population" not in inputs.real:
@@ -287,6 +287,7 @@ def plan_audit(
     registry: Registry,
     *,
     name: str,
+    seed: int = 0,
     features: Sequence[str] = (),
     attacks: Sequence[tuple[str, Mapping[str, Any], Kind | None]],
     utilities: Sequence[tuple[str, Mapping[str, Any], Kind | None]] = (),
@@ -301,6 +302,8 @@ def plan_audit(
         Finds attacks, utilities, extractors and the controls.
     name : str
         Of the audit.
+    seed : int
+        Of the attacks' own randomness.
     features : sequence of str
         Extractors that images are looked at in.
     attacks, utilities : sequence of (name, parameters, space)
@@ -326,7 +329,7 @@ def plan_audit(
     releases = [_release(inputs, label) for label in inputs.releases]
     resolved = Resolved(
         suite=name,
-        seeds=(known.seed if known else 0,),
+        seeds=(known.seed if known else seed,),
         datasets=(dataset,),
         methods=(*controls, *releases),
         attacks=tuple(_plugin(registry, "attacks", *a) for a in (*attacks, ("blind", {}, None))),

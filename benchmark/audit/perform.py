@@ -124,6 +124,8 @@ class Options:
         Names; by default all that are installed and need no more than the released records.
     utilities : tuple of str, optional
         Names; by default :data:`UTILITIES`.
+    seed : int
+        Of who is set aside for the attacks to learn from, and of the attacks' own randomness.
     jobs, device
         As for a run.
     """
@@ -133,6 +135,7 @@ class Options:
     features: tuple[str, ...] = ()
     attacks: tuple[str, ...] = ()
     utilities: tuple[str, ...] | None = None
+    seed: int = 0
     jobs: int | None = None
     device: str = "auto"
 
@@ -172,12 +175,13 @@ def perform(
         prepare()
         return _without_controls(inputs, options)
     registry = default_registry()
-    cohort = known.cohort if known else deal(inputs)
+    cohort = known.cohort if known else deal(inputs, options.seed)
     attacks, not_tried = _attacks(inputs, options, registry)
     plan, keys = plan_audit(
         inputs,
         registry,
         name=options.name,
+        seed=options.seed,
         features=options.features,
         attacks=attacks,
         utilities=[(name, {}, None) for name in _utilities(inputs, options)],
