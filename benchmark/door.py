@@ -306,9 +306,9 @@ class Run:
     def changed(self) -> list[str]:
         """A sentence for each plugin whose code has changed under the same version since nodes were computed.
 
-        The code is that which was there when the suite was last run, not that of this moment.
+        The code is that of this moment where the plugin is installed here, else that of when the suite was last run.
         """
-        return [str(c) for c in changed_code(self._opened, self._records())]
+        return [str(c) for c in changed_code(self._opened, self._records(), now=True)]
 
     def scores(
         self,

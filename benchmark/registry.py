@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
 from importlib.metadata import Distribution, EntryPoint, entry_points
 from typing import Any
@@ -28,7 +28,7 @@ from benchmark.contracts import (
 )
 from benchmark.sources import source_digest
 
-__all__ = ["KINDS", "Entry", "Registry", "RegistryError", "default_registry"]
+__all__ = ["KINDS", "Entry", "Registry", "RegistryError", "default_registry", "installed_source"]
 
 KINDS: Mapping[str, type[Plugin]] = {
     "datasets": Dataset,
@@ -122,9 +122,11 @@ def _packages(distribution: Distribution | None) -> frozenset[str]:
     """The top-level packages and modules of a distribution, as far as its metadata says."""
     if distribution is None:
         return frozenset()
-    listed = (distribution.read_text("top_level.txt") or "").split()
+    listed = (distribution.read_text("top_level.txt") or "").split()  # not every builder writes one
+    laid = [f.parts[0].removesuffix(".py") for f in distribution.files or () if f.suffix == ".py"]
     plugins = [p for p in distribution.entry_points if p.group.startswith("benchmark.")]
-    return frozenset([*listed, *(p.module.partition(".")[0] for p in plugins)])
+    found = [*listed, *laid, *(p.module.partition(".")[0] for p in plugins)]
+    return frozenset(name for name in found if name.isidentifier())
 
 
 class Registry:
@@ -220,6 +222,19 @@ def _explain(kind: str, plugin: type[Plugin], error: ValidationError) -> str:
             message = problem["msg"][:1].lower() + problem["msg"][1:]
             lines.append(f"parameter {where!r}: {message}. Got {problem['input']!r}.")
     return f"{_singular(kind)} {plugin.info.name!r}: " + " ".join(lines)
+
+
+def installed_source(kind: str, name: str) -> str | None:
+    """Digest of a plugin's code as its files are now, without importing it; None for one that is not installed.
+
+    ``kind`` is the word for one plugin, as in ``--rerun method=NAME``.
+    """
+    plural = next(k for k in KINDS if _singular(k).startswith(kind.removesuffix("s")))
+    try:
+        entry = default_registry().entry(plural, name)
+    except RegistryError:
+        return None
+    return replace(entry).source  # an entry remembers the digest that it was first asked for
 
 
 @lru_cache(maxsize=1)

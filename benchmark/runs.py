@@ -35,9 +35,10 @@ from benchmark.judge.claims import Comparison, claims_frame, claims_summary, jud
 from benchmark.judge.copies import pairs_summary
 from benchmark.judge.pictures import picture_sheets
 from benchmark.judge.results import Results, cell_status, collect
-from benchmark.node import canonical_json
+from benchmark.node import Node, canonical_json
 from benchmark.plan import Plan, shadows_of
 from benchmark.planfile import plan_apart, plan_from_text, plan_text
+from benchmark.registry import installed_source
 from benchmark.resolve import Resolved, ResolvedPlugin
 from benchmark.sources import ROLES, Changed, changed_sources
 from benchmark.statistics import ASSUMED_SPREAD
@@ -424,9 +425,28 @@ def _labels(resolved: Resolved, kind: str) -> dict[str, set[str]]:
     return found
 
 
-def changed_code(run: OpenRun, records: Mapping[str, Record]) -> list[Changed]:
-    """The plugins whose code, when the run was planned last, was not that of the records."""
-    return changed_sources(run.plan.nodes, records)
+def changed_code(run: OpenRun, records: Mapping[str, Record], now: bool = False) -> list[Changed]:
+    """The plugins whose code, when the run was planned last, was not that of the records.
+
+    With ``now`` it is the code of this moment, of plugins that are installed here. Their files are read; none is
+    imported.
+    """
+    nodes = run.plan.nodes
+    if now:
+        digests: dict[tuple[str, str], str | None] = {}
+        nodes = {k: replace(n, sources=_sources_now(n, digests)) for k, n in nodes.items()}
+    return changed_sources(nodes, records)
+
+
+def _sources_now(node: Node, known: dict[tuple[str, str], str | None]) -> dict[str, str]:
+    """Digests of a node's plugins as they are installed here, by role, kept in ``known``; of others as planned."""
+    found = {}
+    for role, planned in node.sources.items():
+        plugin = ROLES[role], str(node.spec[role]["name"])
+        if plugin not in known:
+            known[plugin] = installed_source(*plugin)
+        found[role] = known[plugin] or planned
+    return found
 
 
 def resolve_device(device: str) -> str:

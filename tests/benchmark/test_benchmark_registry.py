@@ -1,11 +1,11 @@
 """Entry points become plugins, or a reason."""
 
-from importlib.metadata import EntryPoint
+from importlib.metadata import EntryPoint, distributions
 
 import pytest
 
 from benchmark.contracts import Unavailable
-from benchmark.registry import KINDS, Registry, RegistryError, default_registry
+from benchmark.registry import KINDS, Registry, RegistryError, _packages, default_registry
 
 
 def point(name, value, kind="methods"):
@@ -88,3 +88,13 @@ def test_the_same_name_may_be_used_by_two_kinds():
         point("x", "attacks.linkage:Linkage", "attacks"),
     ]
     assert len(Registry(points).entries()) == 2
+
+
+def test_a_distribution_without_a_list_of_its_modules_is_known_by_its_files(tmp_path):
+    # Not every builder writes top_level.txt; what lies beside a plugin is of its distribution all the same.
+    about = tmp_path / "mine-1.0.dist-info"
+    about.mkdir()
+    (about / "METADATA").write_text("Metadata-Version: 2.1\nName: mine\nVersion: 1.0\n")
+    (about / "RECORD").write_text("mine.py,,\nhelp_me.py,,\ntools/deep.py,,\n../../bin/x.sh,,\n")
+    (distribution,) = distributions(path=[str(tmp_path)])
+    assert _packages(distribution) == {"mine", "help_me", "tools"}

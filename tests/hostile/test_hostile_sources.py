@@ -42,10 +42,15 @@ def drifting(tmp_path, cli, install_distribution):
     (tmp_path / "suite.yaml").write_text(yaml.safe_dump(SUITE))
 
     def run(*more, by):
-        (folder / "drifting_amount.py").write_text(f"BY = {by}\n")
+        amount(by)
         where = ("--suite", tmp_path / "suite.yaml", "--out", tmp_path / "run")
         return cli("run", *where, *more, check=0, path=[str(folder)])
 
+    def amount(by):
+        (folder / "drifting_amount.py").write_text(f"BY = {by}\n")
+        return str(folder)
+
+    run.amount = amount
     return run
 
 
@@ -57,6 +62,8 @@ def test_changed_code_is_said_everywhere_and_can_be_run_again(drifting, cli, tmp
     folder = tmp_path / "run"
     assert "code has changed" not in drifting(by=0.0).stderr
     before = records(folder)
+    # Its status says so at once, before the suite is run again.
+    assert SAID in cli("status", folder, check=0, path=[drifting.amount(by=50.0)]).stderr
     assert SAID in drifting(by=50.0).stderr
     assert records(folder) == before
     assert SAID in cli("status", folder, check=0).stderr
