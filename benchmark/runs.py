@@ -20,6 +20,7 @@ import json
 import os
 import re
 import sys
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass, replace
@@ -42,7 +43,7 @@ from benchmark.registry import installed_source
 from benchmark.resolve import Resolved, ResolvedPlugin
 from benchmark.sources import ROLES, Changed, changed_sources
 from benchmark.statistics import ASSUMED_SPREAD
-from benchmark.store import Record, Store, delete
+from benchmark.store import CorruptRecord, Record, Store, delete
 from benchmark.suite import Suite
 
 __all__ = [
@@ -313,7 +314,7 @@ def execute_plan(
     rerun: str | None = None,
     on_event: Callable[[Event], None] = lambda event: None,
 ) -> dict[str, Record]:
-    """Run the nodes without a record; the records of all of the plan's nodes that have one, by key.
+    """Run the nodes without a record or a whole artifact; the records of all of the plan's nodes that have one, by key.
 
     Parameters
     ----------
@@ -333,6 +334,15 @@ def execute_plan(
     with run.store.lock():
         run.store.sweep()
         records = run_records(run)
+        for key, file in run.store.damaged(records.values()).items():
+            warnings.warn(
+                f"artifact {file!r} of {records[key].label} is missing or not what was written. "
+                "It is computed again.",
+                CorruptRecord,
+                stacklevel=2,
+            )
+            run.store.remove(key)
+            del records[key]
         if wanted is None:
             wanted = {k for k, r in records.items() if _is_rerun(r, rerun)}
         for key in wanted & records.keys():

@@ -6,7 +6,8 @@
     <root>/artifacts/<key>/<name>.npz   its arrays; <name>.safetensors its tensors
     <root>/lock                         held by the run that works in the folder
 
-A node counts as finished when its record is there. Artifacts are written to a temporary name and
+A node counts as finished when its record is there and whole: its first line is a checksum of the rest, which holds the
+digests of the artifacts. Artifacts are written to a temporary name and
 renamed into place, and the record last, so a reader never sees half a node, whenever the writer was
 killed. Nothing is ever pickled: a store may come from someone else.
 """
@@ -25,7 +26,7 @@ import stat
 import uuid
 import warnings
 import zipfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
@@ -104,12 +105,12 @@ class Record(BaseModel):
     sources : dict of str to str
         Digests of the sources of the node's plugins, by role, as they were when it was planned.
     layout : int
-        Version of this format; a record of another one counts as missing.
+        Version of this format; a record of another one counts as missing. Records of layout 1 had no checksum.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
-    layout: Literal[1] = 1
+    layout: Literal[1, 2] = 2
     key: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
     kind: str
     label: str
@@ -223,7 +224,7 @@ class Store:
             self.remove(record.key)
             if digests:
                 os.replace(folder, self._artifacts / record.key)
-            _write_atomically(self._record_path(record.key), text.encode("utf-8", "replace"))
+            _write_atomically(self._record_path(record.key), _sealed(text.encode("utf-8", "replace")))
         finally:
             shutil.rmtree(folder, ignore_errors=True)
         return record
@@ -233,6 +234,19 @@ class Store:
         self._record_path(key).unlink(missing_ok=True)
         with suppress(FileNotFoundError):
             shutil.rmtree(self._artifacts / key)
+
+    def damaged(self, records: Iterable[Record]) -> dict[str, str]:
+        """Of the given records, those with an artifact that is missing or not what was written: key → its name."""
+        found: dict[str, str] = {}
+        for record in records:
+            for file, digest in record.artifacts.items():
+                try:
+                    whole = _file_digest(self._artifacts / record.key / file) == digest
+                except OSError:
+                    whole = False
+                if not whole:
+                    found.setdefault(record.key, file)
+        return found
 
     def all_keys(self) -> list[str]:
         """Keys of all records, sorted, without a look into them."""
@@ -309,8 +323,8 @@ class Store:
             return read(path)
         except (OSError, StoreError) as error:
             raise StoreError(
-                f"artifact {file!r} of {record.label} cannot be used: {error}. To compute it again, "
-                f"delete {self._record_path(key)} and run the suite again."
+                f"artifact {file!r} of {record.label} in {self.root} cannot be used: {error}. Run the suite again, "
+                "which computes it again."
             ) from error
 
     # ------------------------------------------------------------ lock
@@ -355,16 +369,39 @@ def _read_record(path: Path, key: str) -> Record | None:
     try:
         with open(path, "rb") as file:
             data = file.read()
-    except FileNotFoundError:
+    except (FileNotFoundError, IsADirectoryError):
         return None
     try:
-        record = Record.model_validate_json(data)
+        body = _unsealed(data)
+        record = Record.model_validate_json(data if body is None else body)
+        if body is None and record.layout > 1:
+            raise ValueError("it has no checksum")
         if record.key != key:
             raise ValueError(f"it is the record of {record.key[:12]}")
     except ValueError as error:
         _put_aside(path, error)
         return None
     return record
+
+
+_SEAL = re.compile(rb'\{\n "checksum": "([0-9a-f]{64})",')
+
+
+def _sealed(text: bytes) -> bytes:
+    """The JSON of an object, with a first line of its own: the SHA-256 of what stands after that line."""
+    rest = text.removeprefix(b"{")
+    return b'{\n "checksum": "' + hashlib.sha256(rest).hexdigest().encode() + b'",' + rest
+
+
+def _unsealed(data: bytes) -> bytes | None:
+    """The JSON without its checksum; None for one that has none. Raises ValueError where they disagree."""
+    seal = _SEAL.match(data)
+    if seal is None:
+        return None
+    rest = data[seal.end() :]
+    if hashlib.sha256(rest).hexdigest().encode() != seal[1]:
+        raise ValueError("it is not what was written: its checksum is another one")
+    return b"{" + rest
 
 
 def _put_aside(path: Path, error: ValueError) -> None:

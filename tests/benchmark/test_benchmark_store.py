@@ -63,7 +63,7 @@ def test_a_record_comes_back_as_it_was(store):
     assert written.needs == (OTHER,)
     on_disk = json.loads((store.root / "records" / f"{KEY}.json").read_text())
     assert on_disk["label"] == "k_same(k=5) on digits/pixels, seed 0"
-    assert on_disk["layout"] == 1
+    assert on_disk["layout"] == 2
 
 
 def test_text_that_utf8_cannot_say_is_no_obstacle(store):
@@ -117,7 +117,7 @@ def _spoil(text, how):
     if how == "not utf-8":
         return None
     if how == "another layout":
-        fields["layout"] = 2
+        fields["layout"] = 3
     elif how == "unknown field":
         fields["surprise"] = 1
     elif how == "unknown status":
@@ -156,6 +156,37 @@ def test_a_corrupt_record_counts_as_missing_and_is_put_aside(store, how, read):
     assert not path.exists()
     assert (store.root / "records" / f"{KEY}.json.corrupt").read_bytes() == data
     assert set(store.read_all()) == {OTHER[::-1]}  # and without a second warning
+
+
+def test_no_flipped_bit_of_a_record_is_believed(store):
+    written = store.commit(record(values={"auc": 0.5123, "n": 700}, environment={"python": "3.11"}))
+    path = store.root / "records" / f"{KEY}.json"
+    data = path.read_bytes()
+    for at in range(len(data)):
+        path.write_bytes(data[:at] + bytes([data[at] ^ (1 << at % 7)]) + data[at + 1 :])
+        with pytest.warns(CorruptRecord, match="counts as missing"):
+            assert store.read(KEY) is None
+    path.write_bytes(data)
+    assert store.read(KEY) == written
+
+
+def test_a_record_of_the_time_before_checksums_is_read(store):
+    written = store.commit(record(values={"auc": 0.5}))
+    path = store.root / "records" / f"{KEY}.json"
+    fields = json.loads(path.read_text())
+    del fields["checksum"]
+    path.write_text(json.dumps(fields | {"layout": 1}))
+    assert store.read(KEY) == written.model_copy(update={"layout": 1})
+    path.write_text(json.dumps(fields))
+    with pytest.warns(CorruptRecord, match="it has no checksum"):
+        assert store.read(KEY) is None
+
+
+def test_a_folder_with_a_records_name_is_passed_over(store):
+    written = store.commit(record())
+    (store.root / "records" / "x.json").mkdir()
+    (store.root / "records" / f"{OTHER}.json").mkdir()
+    assert store.read_all() == {KEY: written} and store.read(OTHER) is None
 
 
 # ---------------------------------------------------------------- artifacts
@@ -318,7 +349,8 @@ def test_a_damaged_artifact_is_told_with_the_node_to_run_again(store, file, how)
     read = store.arrays if file == "a.npz" else store.tensors
     with pytest.raises(StoreError, match=r"k_same.*cannot be used") as caught:
         read(KEY, file.split(".")[0])
-    assert f"delete {store.root}/records/{KEY}.json and run the suite again" in str(caught.value)
+    assert "Run the suite again, which computes it again" in str(caught.value)
+    assert store.damaged([store.read(KEY)]) == {KEY: file}
     other, name = (store.tensors, "w") if file == "a.npz" else (store.arrays, "a")
     assert np.array_equal(other(KEY, name)["x"], x["x"])
 

@@ -3,6 +3,8 @@
 import json
 import os
 import random
+import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -170,6 +172,32 @@ def test_killed_at_five_random_moments_it_ends_as_if_never_stopped(
     one, other = (pd.read_parquet(r / "results.parquet") for r in (out, small_run))
     keep = one["metric"] != "fit_duration_s"
     pd.testing.assert_frame_equal(one.loc[keep, columns], other.loc[keep, columns])
+
+
+def test_a_run_with_damage_heals(cli, small_suite, small_run, tmp_path):
+    """A digit of a figure, a byte of an artifact, an artifact that is gone: three nodes run again, and are as before."""
+    out = tmp_path / "run"
+    shutil.copytree(small_run, out)
+    kinds = {}
+    for path in sorted((out / "records").glob("*.json")):
+        kinds.setdefault(json.loads(path.read_text())["kind"], []).append(path)
+    figure = kinds["utility"][0]
+    text = figure.read_text()
+    value = next(v for v in re.findall(r"0\.\d{3,}", text.partition('"values"')[2]))
+    figure.write_text(text.replace(value, value[:-1] + str((int(value[-1]) + 1) % 10), 1))
+    release, scores = (next((out / "artifacts" / kinds[k][0].stem).iterdir()) for k in ("fit", "attack"))
+    data = bytearray(release.read_bytes())
+    data[len(data) // 2] ^= 1
+    release.write_bytes(data)
+    scores.unlink()
+    told = cli("run", "--suite", small_suite, "--out", out, check=0)
+    assert told.stderr.count("is missing or not what was written") == 2
+    assert told.stderr.count("its checksum is another one") == 1
+    assert artifacts(out) == artifacts(small_run)
+    keep = ["dataset", "method_label", "attack_label", "utility", "seed", "metric", "value"]
+    one, other = (pd.read_parquet(r / "results.parquet")[keep] for r in (out, small_run))
+    timed = one["metric"] == "fit_duration_s"
+    pd.testing.assert_frame_equal(one[~timed], other[~timed])
 
 
 def test_ctrl_c_stops_cleanly_and_says_how_to_go_on(small_suite, tmp_path):
