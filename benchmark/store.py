@@ -224,7 +224,9 @@ class Store:
             self.remove(record.key)
             if digests:
                 os.replace(folder, self._artifacts / record.key)
-            _write_atomically(self._record_path(record.key), _sealed(text.encode("utf-8", "replace")))
+            _write_atomically(
+                self._record_path(record.key), _sealed(text.encode("utf-8", "replace"))
+            )
         finally:
             shutil.rmtree(folder, ignore_errors=True)
         return record
@@ -425,6 +427,10 @@ def plain(value: Any, where: str) -> Any:
     """``value`` as JSON can say it."""
     if isinstance(value, np.generic):
         value = value.item()
+    if isinstance(value, int) and value.bit_length() > 63:
+        raise StoreError(
+            f"{where} must fit into 64 bits. Got a number of {value.bit_length()} bits."
+        )
     if value is None or isinstance(value, (str, bool, int)):
         return value
     if isinstance(value, float):

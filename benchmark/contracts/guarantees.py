@@ -119,7 +119,7 @@ class KAnonymity:
     def __post_init__(self) -> None:
         if not _is_whole(self.k) or self.k < 1:
             raise InvalidGuarantee(
-                f"'k' of a guarantee must be a whole number of at least 1. Got {self.k!r}."
+                f"'k' of a guarantee must be a whole number of at least 1. Got {_said(self.k)}."
             )
         _set(self, "k", int(self.k))
 
@@ -133,13 +133,24 @@ def _set(claim: DifferentialPrivacy | KAnonymity, name: str, value: object) -> N
 
 
 def _is_whole(value: Any) -> bool:
-    return isinstance(value, Integral) and not isinstance(value, bool)
+    return isinstance(value, Integral) and not isinstance(value, bool) and _is_bounded(value)
+
+
+def _is_bounded(value: Any) -> bool:
+    """Whole numbers have no largest, but what is computed from them does."""
+    return not isinstance(value, Integral) or int(value).bit_length() < 64
+
+
+def _said(value: Any) -> str:
+    return repr(value) if _is_bounded(value) else f"a number of {int(value).bit_length()} bits"
 
 
 def _number(name: str, value: Any, allowed: str, below: float = math.inf) -> float:
     real = isinstance(value, Real) and not isinstance(value, bool)
-    if not (real and 0 <= value < below):
-        raise InvalidGuarantee(f"{name} of a guarantee must be a number, {allowed}. Got {value!r}.")
+    if not (real and 0 <= value < below and _is_bounded(value)):
+        raise InvalidGuarantee(
+            f"{name} of a guarantee must be a number, {allowed}. Got {_said(value)}."
+        )
     return float(value)
 
 
@@ -161,7 +172,7 @@ def _checked_details(details: Mapping[str, Any]) -> dict[str, float | int | str]
             plain[name] = float(value)
         else:
             raise InvalidGuarantee(
-                f"details[{name!r}] of a guarantee must be a finite number or a string. Got {value!r}."
+                f"details[{name!r}] of a guarantee must be a finite number or a string. Got {_said(value)}."
             )
     if "noise_multiplier" in plain:
         _number("details['noise_multiplier']", plain["noise_multiplier"], "at least 0")

@@ -94,6 +94,7 @@ def test_read_all_is_read_of_each(store):
         ({"a": [1.0, float("inf")]}, r"values\['x'\]\['a'\]\[1\]"),
         (np.zeros(3), "ndarray"),
         (object(), "object"),
+        ({"n": -(10**5000)}, r"values\['x'\]\['n'\] must fit into 64 bits"),
     ],
 )
 def test_values_that_json_cannot_say_are_refused_by_name(store, value, where):

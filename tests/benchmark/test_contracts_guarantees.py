@@ -28,6 +28,8 @@ GOOD = {"epsilon": 1.0, "delta": 1e-5, "accountant": "some", "adjacency": "add_r
         ({"epsilon": math.inf}, "Got inf"),
         ({"epsilon": "1"}, "Got '1'"),
         ({"epsilon": True}, "Got True"),
+        ({"epsilon": 10**400}, "Got a number of 1329 bits"),
+        ({"details": {"steps": 10**5000}}, r"details\['steps'\].* Got a number of 16610 bits"),
         ({"delta": 1.0}, "'delta' of a guarantee must be a number, at least 0 and below 1. Got 1.0"),
         ({"delta": -1e-9}, "'delta'"),
         ({"accountant": " "}, "must name what computed epsilon"),
@@ -57,7 +59,7 @@ def test_the_adjacency_has_to_be_given():
         DifferentialPrivacy(epsilon=1.0, delta=0.0, accountant="some")
 
 
-@pytest.mark.parametrize("k", [0, -1, 2.0, True, "3", None])
+@pytest.mark.parametrize("k", [0, -1, 2.0, True, "3", None, 10**400])
 def test_k_is_a_whole_number_of_at_least_one(k):
     with pytest.raises(InvalidGuarantee, match="'k' of a guarantee must be a whole number"):
         KAnonymity(k=k)

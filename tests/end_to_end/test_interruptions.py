@@ -175,7 +175,7 @@ def test_killed_at_five_random_moments_it_ends_as_if_never_stopped(
 
 
 def test_a_run_with_damage_heals(cli, small_suite, small_run, tmp_path):
-    """A digit of a figure, a byte of an artifact, an artifact that is gone: three nodes run again, and are as before."""
+    """A digit of a figure, a byte of an artifact, an artifact gone: three nodes run again, and are as before."""
     out = tmp_path / "run"
     shutil.copytree(small_run, out)
     kinds = {}
@@ -185,7 +185,9 @@ def test_a_run_with_damage_heals(cli, small_suite, small_run, tmp_path):
     text = figure.read_text()
     value = next(v for v in re.findall(r"0\.\d{3,}", text.partition('"values"')[2]))
     figure.write_text(text.replace(value, value[:-1] + str((int(value[-1]) + 1) % 10), 1))
-    release, scores = (next((out / "artifacts" / kinds[k][0].stem).iterdir()) for k in ("fit", "attack"))
+    release, scores = (
+        next((out / "artifacts" / kinds[k][0].stem).iterdir()) for k in ("fit", "attack")
+    )
     data = bytearray(release.read_bytes())
     data[len(data) // 2] ^= 1
     release.write_bytes(data)
