@@ -141,6 +141,11 @@ def _is_bounded(value: Any) -> bool:
     return not isinstance(value, Integral) or int(value).bit_length() < 64
 
 
+def _is_finite(value: Any) -> bool:
+    real = isinstance(value, Real) and not isinstance(value, bool)
+    return real and _is_bounded(value) and math.isfinite(value)
+
+
 def _said(value: Any) -> str:
     return repr(value) if _is_bounded(value) else f"a number of {int(value).bit_length()} bits"
 
@@ -168,7 +173,7 @@ def _checked_details(details: Mapping[str, Any]) -> dict[str, float | int | str]
             plain[name] = value
         elif _is_whole(value):
             plain[name] = int(value)
-        elif isinstance(value, Real) and not isinstance(value, bool) and math.isfinite(value):
+        elif _is_finite(value):
             plain[name] = float(value)
         else:
             raise InvalidGuarantee(
