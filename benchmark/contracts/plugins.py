@@ -203,7 +203,8 @@ class Method(Plugin):
         """One release for each of many training sets, as :meth:`fit` would make them.
 
         Override it to fit a *fleet* at once (``torch.func``, batched matrix products), which makes shadow attacks
-        affordable. Equal to one by one up to rounding; ``check`` compares the two.
+        affordable. Equal to one by one up to rounding; ``check`` compares the two, and so does every run with shadows,
+        where attacks that learn from others than :meth:`fit` makes are void.
 
         Parameters
         ----------

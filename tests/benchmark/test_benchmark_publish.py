@@ -3,14 +3,17 @@
 import json
 from collections import Counter
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from playing import SECRET, play
 
-from benchmark.contracts import Access
+from benchmark import nodes
+from benchmark.contracts import Access, InvalidRecords, Records
 from benchmark.judge.claims import judge_claim
 from benchmark.judge.results import collect
+from benchmark.node import Node
 from benchmark.nodes import load_records
 from benchmark.plan import make_plan
 from benchmark.registry import default_registry
@@ -41,6 +44,33 @@ def cells_of(plan, kind, method):
 
 def nodes_of(plan, kind):
     return [n for n in plan.nodes.values() if n.kind == kind]
+
+
+def published(monkeypatch, change):
+    """A small release, as it is published by a perturbation that does ``change`` to records."""
+    perturbation = SimpleNamespace(
+        info=SimpleNamespace(name="odd"), apply=lambda records, *rest: change(records)
+    )
+    monkeypatch.setattr(nodes, "_plugin", lambda kind, spec: perturbation)
+    node = Node(key="0" * 64, kind="publish", label="", spec={"severity": 1, "perturbation": {}})
+    data = np.arange(8, dtype=np.float32).reshape(4, 2)
+    release = Records(data, np.array([0, 1, 0, 1]), None, "t")
+    return release, nodes._perturbed(node, release, release, np.random.default_rng(0))
+
+
+def test_a_perturbation_changes_data_alone(monkeypatch):
+    wide = np.full((4, 64), 1 / 64, dtype=np.float32)
+    release, made = published(
+        monkeypatch,
+        lambda r: r.replace(data=r.data + 1, labels=1 - r.labels, soft_labels=wide),
+    )
+    assert made == release.replace(data=release.data + 1)
+
+
+@pytest.mark.parametrize("rows", [2, 5])
+def test_a_perturbation_keeps_as_many_records_as_there_are(monkeypatch, rows):
+    with pytest.raises(InvalidRecords, match=r"odd must keep feature records of shape \(4, 2\)"):
+        published(monkeypatch, lambda r: r.take(np.arange(rows) % 4))
 
 
 # ---------------------------------------------------------------- the plan
