@@ -5,7 +5,9 @@ import pytest
 from playing import SECRET, play
 from sklearn.metrics import roc_auc_score
 
+from benchmark.fleets import LEAST_GAP, unlike_shadows
 from benchmark.game import draw_shadow_pair
+from benchmark.judge.fleets import judge_fleet, load_fleets
 from benchmark.plan import SHADOW_CHUNK, make_plan
 from benchmark.registry import default_registry
 from benchmark.resolve import resolve
@@ -298,3 +300,37 @@ def test_shadows_of_the_holdout_release_auxiliary_records_only(played):
         for part in np.split(np.arange(len(rows)), np.cumsum(arrays["sizes"])[:-1]):
             owners.append(frozenset(groups[rows[i]] for i in part))
     assert len(set(owners)) > len(owners) / 2  # they differ
+
+
+# ---------------------------------------------------------------- shadows against single fits
+
+
+@pytest.mark.slow
+def test_shadows_of_built_in_methods_are_what_fit_makes(tmp_path):
+    """No row is void; and taken for single fits, hardly any pair of shadows is told from the others."""
+    small = {"candidates": 240, "auxiliary": 100, "holdout": 150, "validation": 20, "test": 40}
+    plan = plan_of(
+        datasets=[{"name": "digits", "game": small}],
+        methods=[
+            {"name": "noise", "params": {"scale": 1.0}},
+            {"name": "k_same", "params": {"k": 5}},
+            {"name": "cvae", "params": {"epochs": 40}},
+            {"name": "dp_cvae", "params": {"epochs": 8.0, "public_size": 100}},
+            {"name": "dp_merf", "params": {"steps": 60, "public_size": 100}},
+        ],
+        attacks=[lira(16)],
+    )
+    store, _ = run(plan, tmp_path, keep=lambda n: n.kind not in ("attack", "provenance", "utility"))
+    fleets = load_fleets(plan, store, store.read_all())
+    assert [f.row[2].partition("(")[0] for f in fleets] == [
+        *("identity", "noise", "k_same", "cvae", "dp_cvae", "dp_merf")
+    ]
+    assert all(judge_fleet(f, 1e-3, 1).passed for f in fleets)
+    told = 0
+    for fleet in fleets:
+        for values in fleet.traits[0].values():
+            for pair in range(0, 16, 2):
+                others = np.delete(values[:16], [pair, pair + 1])
+                gap, p = unlike_shadows([np.append(others, values[pair : pair + 2])], [14])
+                told += gap > LEAST_GAP and p < 1e-3
+    assert told <= 2  # of 144 tests
