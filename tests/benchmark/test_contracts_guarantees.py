@@ -29,7 +29,7 @@ GOOD = {"epsilon": 1.0, "delta": 1e-5, "accountant": "some", "adjacency": "add_r
         ({"epsilon": "1"}, "Got '1'"),
         ({"epsilon": True}, "Got True"),
         ({"epsilon": 10**400}, "Got a number of 1329 bits"),
-        ({"details": {"steps": 10**5000}}, r"details\['steps'\].* Got a number of 16610 bits"),
+        ({"details": {"steps": 10**5000}}, "a finite number or a string. Got a number of 16610 bits"),
         ({"delta": 1.0}, "'delta' of a guarantee must be a number, at least 0 and below 1. Got 1.0"),
         ({"delta": -1e-9}, "'delta'"),
         ({"accountant": " "}, "must name what computed epsilon"),
