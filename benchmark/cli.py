@@ -199,6 +199,11 @@ def _report(made: Run, out: Path | None) -> None:
     _print_claims(made)
     console.print(f"\nresults      {made.folder / 'results.parquet'}")
     console.print(f"leaderboard  {page}")
+    if any(not d.source.plugin.public for d in made.plan.resolved.datasets if d.source.plugin):
+        console.print(
+            "\n[dim]Private: the run folder holds records, coins and who is exposed. "
+            "Hand on the results and the leaderboard alone.[/dim]"
+        )
 
 
 def _one_of(option: str, value: Any, allowed: Sequence[str | None]) -> Any:

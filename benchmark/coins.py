@@ -13,6 +13,7 @@ import hmac
 import json
 import os
 import secrets
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -22,16 +23,21 @@ from benchmark.contracts import LeakboardError
 
 __all__ = [
     "COINS_FILE",
+    "PRIVATE",
     "UNSET",
     "CoinsError",
     "Secret",
     "draw_secret",
     "find_secret",
     "keep_secret",
+    "make_private",
     "read_secret",
 ]
 
-COINS_FILE = Path("private", "coins.json")
+PRIVATE = "private"
+"""The folder of a run that holds what says who is who."""
+
+COINS_FILE = Path(PRIVATE, "coins.json")
 """Where a run keeps its secret; the folder is its owner's alone (700), as is the file (600)."""
 
 UNSET = "0" * 64
@@ -103,10 +109,18 @@ def find_secret(root: Path) -> Secret | None:
     return read_secret(path) if path.exists() else None
 
 
+def make_private(folder: Path) -> None:
+    """Make a folder, and what it lies in; it alone is for its owner only. One that is there keeps its permissions."""
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with suppress(FileExistsError):
+        folder.mkdir(mode=0o700)
+
+
 def keep_secret(root: Path, secret: Secret) -> None:
     """Write a run's secret where its owner alone can read it. One that is there already is never replaced."""
     path = root / COINS_FILE
-    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    make_private(root)
+    make_private(path.parent)
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
     with open(descriptor, "w", encoding="utf-8") as file:

@@ -4,14 +4,17 @@ A run folder::
 
     run.json            the suite, the versions, the machine and the commitment to the coins
     plan.json           the nodes and cells, and what the board says of the plugins
-    private/coins.json  the secret that the coins come from; coins.json the same, once revealed
+    private/            coins.json: the secret that the coins come from; beside the run once it is revealed
+                        exposed.parquet: how exposed each record is to each attack
+                        pairs.parquet: released records nearest to candidates, of the attacks that look for copies
     records/ artifacts/ one record and the artifacts of every node (see :mod:`benchmark.store`)
     results.parquet     the tidy table of all figures
     curves.parquet      the ROC points
-    exposed.parquet     how exposed each record is to each attack
-    pairs.parquet       released records nearest to candidates, of the attacks that look for copies
     claims.parquet      what the suite's claims came to
     site/               the board
+
+The folder is made for its owner alone. Artifacts hold private records, private/ says who is who; the tables beside it
+and site/ are aggregates and may be handed on.
 """
 
 from __future__ import annotations
@@ -26,9 +29,18 @@ from contextlib import nullcontext
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from benchmark.coins import UNSET, Secret, draw_secret, find_secret, keep_secret, read_secret
+from benchmark.coins import (
+    PRIVATE,
+    UNSET,
+    Secret,
+    draw_secret,
+    find_secret,
+    keep_secret,
+    make_private,
+    read_secret,
+)
 from benchmark.contracts import Access, LeakboardError
 from benchmark.engines import Event
 from benchmark.environment import environment, environments
@@ -45,6 +57,9 @@ from benchmark.sources import ROLES, Changed, changed_sources
 from benchmark.statistics import ASSUMED_SPREAD
 from benchmark.store import CorruptRecord, Record, Store, delete
 from benchmark.suite import Suite
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 __all__ = [
     "Cleaned",
@@ -516,7 +531,8 @@ def _scratch(root: Path) -> list[Path]:
     """The engine's scratch folder, and tables that were being written when a run was killed."""
     found = [root / "tmp"] if (root / "tmp").exists() else []
     half = re.compile(r"\.(run\.json\.\d+|\w+\.\d+\.parquet)")
-    return found + sorted(path for path in root.iterdir() if half.fullmatch(path.name))
+    beside = [*root.iterdir(), *(root / PRIVATE).glob(".*")]
+    return found + sorted(path for path in beside if half.fullmatch(path.name))
 
 
 def _size(path: Path) -> int:
@@ -529,18 +545,25 @@ def _size(path: Path) -> int:
 
 
 def write_results(run: OpenRun, records: Mapping[str, Record]) -> Results:
-    """Compute all figures and write the tables: results, curves, exposed and pairs, unless the folder is read-only."""
+    """Compute all figures and write the tables, unless the folder is read-only."""
     results = collect(run.plan, run.store, records, run.suite.confidence)
     tables = {"results": results.frame, "curves": results.curves}
-    tables |= {"exposed": results.exposed, "pairs": results.pairs}
     if run.suite.claims:
         tables["claims"] = claims_frame(run_claims(run, results))
     if os.access(run.root, os.W_OK):
-        for name, frame in tables.items():
-            temporary = run.root / f".{name}.{os.getpid()}.parquet"
-            frame.to_parquet(temporary, index=False)
-            os.replace(temporary, run.root / f"{name}.parquet")
+        _write_tables(run.root, tables)
+        make_private(run.root / PRIVATE)
+        _write_tables(run.root / PRIVATE, {"exposed": results.exposed, "pairs": results.pairs})
+        for name in ("exposed", "pairs"):  # where they lay until they were found to name people
+            (run.root / f"{name}.parquet").unlink(missing_ok=True)
     return results
+
+
+def _write_tables(folder: Path, tables: Mapping[str, pd.DataFrame]) -> None:
+    for name, frame in tables.items():
+        temporary = folder / f".{name}.{os.getpid()}.parquet"
+        frame.to_parquet(temporary, index=False)
+        os.replace(temporary, folder / f"{name}.parquet")
 
 
 def run_claims(run: OpenRun, results: Results) -> list[Comparison]:

@@ -35,6 +35,7 @@ from typing import IO, Annotated, Any, Literal, get_args
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from benchmark.coins import make_private
 from benchmark.contracts import LeakboardError
 
 __all__ = [
@@ -340,7 +341,7 @@ class Store:
         StoreLocked
             When another run holds it; the message says which.
         """
-        self.root.mkdir(parents=True, exist_ok=True)
+        make_private(self.root)
         path = self.root / "lock"
         with open(path, "a+", encoding="utf-8") as file:
             try:

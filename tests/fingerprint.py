@@ -18,7 +18,7 @@ from benchmark.planfile import plan_suite
 from benchmark.suite import load_suite
 
 SUITES = Path(__file__).parent.parent / "benchmark" / "suites"
-TABLES = ("results", "curves", "exposed", "pairs", "claims")
+TABLES = ("results", "curves", "private/exposed", "private/pairs", "claims")
 
 
 def plans() -> list[str]:

@@ -1,6 +1,7 @@
 """A suite runs to a board from one command; running it again does nothing; what is bad is refused."""
 
 import json
+import stat
 
 import numpy as np
 import pandas as pd
@@ -53,6 +54,13 @@ def test_the_run_folder_holds_all_that_it_should(small_run):
         p.name for p in small_run.iterdir()
     }
     assert (small_run / "site" / "index.html").stat().st_size > 10_000
+    for folder in (small_run, small_run / "private"):
+        assert stat.S_IMODE(folder.stat().st_mode) == 0o700
+    assert {p.name for p in (small_run / "private").iterdir()} == {
+        "coins.json",
+        "exposed.parquet",
+        "pairs.parquet",
+    }
     table = json.loads((small_run / "site" / "leaderboard.json").read_text())
     assert "k_same" in json.dumps(table)
 
@@ -144,7 +152,7 @@ def test_subgroups_are_wider_than_all_and_add_up(results):
 
 
 def test_every_candidate_has_an_exposure(small_run, results):
-    exposed = pd.read_parquet(small_run / "exposed.parquet")
+    exposed = pd.read_parquet(small_run / "private" / "exposed.parquet")
     noise = exposed[(exposed["method"] == "noise") & (exposed["attack"] == "nearest_distance")]
     auc = results[(results["method"] == "noise") & (results["metric"] == "auc")]
     auc = auc[(auc["attack"] == "nearest_distance") & auc["seed"].notna()]
