@@ -25,3 +25,26 @@ def write_cohort(root: Path, n: int = 40, **more: np.ndarray) -> dict[str, Path]
     names = ("members", "controls", "release")
     images = {name: pictures(n, seed) for seed, name in enumerate(names)} | more
     return {name: write_folder(root / name, own) for name, own in images.items()}
+
+
+def write_dicom(folder: Path, images: np.ndarray, patients: list[str]) -> Path:
+    """One file each, with the patient and a name that nobody must see in its header."""
+    from pydicom.dataset import Dataset, FileMetaDataset
+    from pydicom.uid import ExplicitVRLittleEndian, SecondaryCaptureImageStorage
+
+    folder.mkdir(parents=True)
+    for i, (image, patient) in enumerate(zip(images, patients, strict=True)):
+        made = Dataset()
+        made.file_meta = FileMetaDataset()
+        made.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
+        made.file_meta.MediaStorageSOPClassUID = SecondaryCaptureImageStorage
+        made.file_meta.MediaStorageSOPInstanceUID = f"1.2.{i}"
+        made.PatientID, made.PatientName = patient, "Secret^Name"
+        made.Rows, made.Columns = image.shape[:2]
+        made.SamplesPerPixel, made.PlanarConfiguration = 3, 0
+        made.PhotometricInterpretation = "RGB"
+        made.BitsAllocated = made.BitsStored = 8
+        made.HighBit, made.PixelRepresentation = 7, 0
+        made.PixelData = image.tobytes()
+        made.save_as(folder / f"{i:04}.dcm", enforce_file_format=True)
+    return folder
