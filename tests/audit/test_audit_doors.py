@@ -75,9 +75,8 @@ def test_breast_scans_by_folder_and_by_npz(breast, tmp_path):
     ]
     table = same_figures(*results).set_index(["release", "attack", "test"])
     assert [str(r.answer) for r in results[0].releases] == ["leak", "leak"]
-    exact = table.loc[("copies", "equal records", "verbatim")]
-    assert 0.4 < float(exact["value"].iloc[0]) < 0.6 and bool(exact["found"].iloc[0])
-    assert float(table.loc[("averages", "residual_correlation", "auc"), "value"].iloc[0]) > 0.7
+    assert 0.4 < table.loc[("copies", "equal records", "verbatim"), "value"] < 0.6
+    assert table.loc[("averages", "residual_correlation", "auc"), "value"] > 0.7
 
 
 def test_breast_scans_as_features_by_npz_and_by_table(breast, tmp_path):
