@@ -14,7 +14,8 @@ from benchmark.contracts import LeakboardError
 
 if TYPE_CHECKING:
     from benchmark.audit.asked import Asked
-    from benchmark.audit.inputs import Reading
+    from benchmark.audit.inputs import AuditInputs, Reading
+    from benchmark.audit.perform import Options, Performed
     from benchmark.audit.result import AuditResult, Evidence
 
 __all__ = ["app"]
@@ -84,6 +85,12 @@ def audit(
     pdf: Annotated[
         bool, typer.Option("--pdf", help="Print the report on A4 too, with a Chromium.")
     ] = False,
+    drop_exposed: Annotated[
+        bool,
+        typer.Option(
+            "--drop-exposed", help="Take out what copies somebody, and audit what is left."
+        ),
+    ] = False,
     jobs: Annotated[int | None, typer.Option(min=1, help="Nodes at a time.")] = None,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
     max_gb: MaxGB = 4.0,
@@ -91,17 +98,40 @@ def audit(
     """Audit finished releases."""
     if context.invoked_subcommand is not None:
         return
-    from benchmark.audit.files import RESULT, nodes_folder, take_folder, write_audit
     from benchmark.audit.inputs import read_inputs
-    from benchmark.audit.perform import perform
-    from benchmark.audit.report import REPORT, find_browser, write_pdf
+    from benchmark.audit.report import find_browser
 
     asked = _asked(context)
     if pdf:
         find_browser()  # rather now than after the audit
-    inputs = read_inputs(asked.places(), asked.reading())
-    options = asked.options(jobs, device)
     folder = out or Path("audits") / asked.name
+    options = asked.options(jobs, device)
+    performed = _perform(read_inputs(asked.places(), asked.reading()), options, folder, pdf)
+    if drop_exposed:
+        from benchmark.audit import remedy
+
+        places = remedy.drop_exposed(folder, asked.places(), performed, asked.max_gb)
+        if places is None:
+            typer.echo(
+                "drop         no released record was found that copies somebody: nothing is taken out"
+            )
+        else:
+            inputs = remedy.with_warnings(read_inputs(places, asked.reading()), performed)
+            typer.echo(
+                f"\nAgain, without the records that copy somebody ({folder}/private/filtered):"
+            )
+            performed = _perform(inputs, options, folder / remedy.AGAIN, pdf)
+            for note in inputs.notes["all"][-2:]:
+                typer.echo(f"beware       {note}")
+    raise SystemExit(performed.result.answer.exit_status)
+
+
+def _perform(inputs: AuditInputs, options: Options, folder: Path, pdf: bool) -> Performed:
+    """Audit, write and print."""
+    from benchmark.audit.files import RESULT, nodes_folder, take_folder, write_audit
+    from benchmark.audit.perform import perform
+    from benchmark.audit.report import REPORT, write_pdf
+
     performed = perform(inputs, nodes_folder(folder), options, prepare=lambda: take_folder(folder))
     write_audit(folder, performed)
     typer.echo("\n".join(said(performed.result)))
@@ -111,10 +141,10 @@ def audit(
     typer.echo(f"result       {folder / RESULT}")
     if performed.exposed:
         typer.echo(f"who          python -m benchmark audit exposed {folder}   (private)")
-    raise SystemExit(performed.result.answer.exit_status)
+    return performed
 
 
-HOW = ("plan", "out", "pdf", "jobs", "device")
+HOW = ("plan", "out", "pdf", "drop_exposed", "jobs", "device")
 """Options of how an audit is made; what it asks is said by the others, or by a plan."""
 
 

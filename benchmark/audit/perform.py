@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -142,10 +142,11 @@ class Options:
 
 @dataclass(frozen=True, kw_only=True)
 class Performed:
-    """The result, and who is exposed, which is for the custodian alone."""
+    """The result; and for the custodian alone who is exposed, and which rows of a release copy somebody, by label."""
 
     result: AuditResult
     exposed: tuple[ExposedPerson, ...]
+    copying: Mapping[str, np.ndarray] = field(default_factory=dict)
 
 
 def perform(
@@ -287,12 +288,13 @@ class _Case:
     def performed(self, not_tried: Sequence[NotTried]) -> Performed:
         gates = self.gates()
         missing = [*not_tried, *self.failed()]
-        judged, exposed = [], []
+        judged, exposed, copying = [], [], {}
         for label in self.inputs.releases:
             tests = list(self.tests(label))
             judged.append(self.release(label, tests, gates))
             found = [t for t, e in zip(tests, judged[-1].evidence, strict=True) if e.found]
             exposed += self.exposed(label, tests, found)
+            copying[label] = self.copying(label, found)
         counts = counts_of(self.cohort.coins, self.cohort.units, self.cohort.coins)
         result = AuditResult(
             name=self.options.name,
@@ -312,7 +314,18 @@ class _Case:
             versions=_versions(self.plan),
             notes=(*self.inputs.notes.get("all", ()), *self.cohort.notes),
         )
-        return Performed(result=result, exposed=tuple(exposed))
+        return Performed(result=result, exposed=tuple(exposed), copying=copying)
+
+    def copying(self, label: str, found: Sequence[_Test]) -> np.ndarray:
+        """Rows of a release that equal a real record, or that a test which found a leak takes for a copy.
+
+        Whether of a member or of a control makes no difference: what is missing must not tell who was a member.
+        """
+        copies = released_as_they_are(self.inputs.releases[label], self.cohort.pool)
+        for test in found:
+            if test.copies is not None:
+                copies |= test.copies >= 0
+        return np.flatnonzero(copies)
 
     def gates(self) -> tuple[GateResult, ...]:
         """The judge's verdict on whether members and controls differ without any release."""
@@ -425,7 +438,7 @@ class _Case:
             taken = self.store.arrays(cell.key, "copies")["candidates"]
             pointed = np.zeros(len(self.cohort.candidates), dtype=bool)
             pointed[taken[taken >= 0]] = True
-            yield self.pointing(label, features, "copies", pointed)
+            yield replace(self.pointing(label, features, "copies", pointed), copies=taken)
 
     def release(
         self, label: str, tests: Sequence[_Test], gates: Sequence[GateResult]
@@ -517,7 +530,8 @@ class _Test:
     """One test on one release; ``counts`` and ``pointed`` of those that point at people, the others of an AUC.
 
     ``copied`` are the records of the pool, and ``whole`` the people of all that were given, who are pointed at whether
-    they are candidates or not; ``counted`` members are exposed for sure, whatever the controls are like.
+    they are candidates or not; ``counted`` members are exposed for sure, whatever the controls are like. ``copies``
+    names the candidate that each released record is taken for a copy of, or -1.
     """
 
     attack: str
@@ -528,6 +542,7 @@ class _Test:
     pointed: np.ndarray | None = None
     trial: Trial | None = None
     scores: np.ndarray | None = None
+    copies: np.ndarray | None = None
     copied: np.ndarray | None = None
     whole: Counts | None = None
     counted: int = 0
@@ -714,7 +729,11 @@ def _without_controls(inputs: AuditInputs, options: Options) -> Performed:
         versions=environment(),
         notes=inputs.notes.get("all", ()),
     )
-    return Performed(result=result, exposed=())
+    copying = {
+        label: np.flatnonzero(released_as_they_are(released, inputs.members))
+        for label, released in inputs.releases.items()
+    }
+    return Performed(result=result, exposed=(), copying=copying)
 
 
 def _copies_alone(inputs: AuditInputs, label: str) -> ReleaseResult:

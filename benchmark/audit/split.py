@@ -7,9 +7,7 @@ chosen. Members and controls are then exchangeable, and figures of membership ne
 
 from __future__ import annotations
 
-import csv
 import os
-import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,15 +15,12 @@ from pathlib import Path
 import numpy as np
 
 from benchmark.audit.inputs import AS_IT_IS, FEWEST_PEOPLE, AuditError, Reading
+from benchmark.audit.rewrite import arrays_left_out, write_rows
 from benchmark.audit.seal import COINS, HELD_BACK, TRAIN, Seal, record_digests
 from benchmark.coins import draw_secret
 from benchmark.contracts import Records
 from benchmark.datasets.collection import Collection, Source, refuse
-from benchmark.datasets.feature_table import FeatureTable
 from benchmark.datasets.image_folder import ImageFolder
-from benchmark.datasets.metadata import sidecar_of
-from benchmark.datasets.npz import read_arrays
-from benchmark.datasets.npz_records import NpzRecords
 from benchmark.datasets.sources import (
     common_layout,
     described,
@@ -33,7 +28,6 @@ from benchmark.datasets.sources import (
     open_source,
     read_sources,
 )
-from benchmark.store import write_npz
 from benchmark.units import find_units
 
 __all__ = ["Split", "split_data"]
@@ -144,63 +138,11 @@ def _write(
 ) -> list[str]:
     """Both sides, as they came; what was left out, in sentences."""
     sides = {TRAIN: np.flatnonzero(coins), HELD_BACK: np.flatnonzero(~coins)}
-    if isinstance(source, ImageFolder):
-        for name, rows in sides.items():
-            _write_folder(source, rows, out / name)
-        return []
-    if by_row and collection.patients is not None:
+    if by_row and collection.patients is not None and not isinstance(source, ImageFolder):
         _write_patients(collection.patients, sides, out / PATIENTS)
-    if isinstance(source, FeatureTable):
-        for name, rows in sides.items():
-            part, path = source.frame.iloc[rows], out / f"{name}{source.place.suffix}"
-            if source.place.suffix.lower() == ".csv":
-                part.to_csv(path, index=False)
-            else:
-                part.to_parquet(path, index=False)
-        return []
-    assert isinstance(source, NpzRecords)
-    return _write_npz(source, sides, out)
-
-
-def _write_folder(source: ImageFolder, rows: np.ndarray, folder: Path) -> None:
-    for row in rows:
-        file = source.files[row]
-        target = folder / file.name
-        target.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copy2(file.path, target)
-    beside = sidecar_of(source)
-    if beside is not None:
-        kept = {source.files[row].name for row in rows}
-        _write_lines_of(beside, kept, source, folder / beside.name)
-
-
-def _write_lines_of(beside: Path, kept: set[str], source: ImageFolder, target: Path) -> None:
-    """The lines of a table that speak of these files."""
-    from benchmark.datasets.metadata import attach, read_metadata
-
-    table = read_metadata(beside)
-    attached = attach(table, {"data": source})["data"]
-    names: Mapping[str, np.ndarray | None] = {
-        "file": np.array(source.names),
-        "patient": attached.patients,
-        "label": attached.labels,
-        **attached.columns,
-    }
-    known = {name: values for name, values in names.items() if values is not None}
-    rows = [i for i, name in enumerate(source.names) if name in kept]
-    with target.open("w", encoding="utf-8", newline="") as file:
-        writer = csv.writer(file)
-        writer.writerow(known)
-        writer.writerows([str(values[i]) for values in known.values()] for i in rows)
-
-
-def _write_npz(source: NpzRecords, sides: Mapping[str, np.ndarray], out: Path) -> list[str]:
-    arrays = read_arrays(source.place, source.headers)
-    whole = {k: v for k, v in arrays.items() if not k.startswith("test_")}
     for name, rows in sides.items():
-        part = {k: v if k == "classes" else v[rows] for k, v in whole.items()}
-        write_npz(out / f"{name}.npz", part)
-    left = sorted(arrays.keys() - whole.keys())
+        write_rows(source, rows, out / name)
+    left = arrays_left_out(source)
     return [f"the arrays {', '.join(left)} are on neither side"] if left else []
 
 

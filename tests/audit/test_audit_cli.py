@@ -224,3 +224,29 @@ def test_a_folder_that_holds_something_else_is_refused(tmp_path, capsys):
     (tmp_path / "out/thesis.txt").touch()
     assert audited(cohort(tmp_path), *ATTACKS) == 2
     assert "is not empty and holds no audit" in capsys.readouterr().err
+
+
+def test_what_copies_somebody_is_taken_out_and_the_rest_audited_again(tmp_path, capsys):
+    root = cohort(tmp_path, copies=15)
+    # A control's record goes as well: what is missing does not tell who was a member.
+    first = next(iter(sorted((root / "secretfolder-controls").iterdir())))
+    (root / "secretfolder-release/secretfake_20.png").write_bytes(first.read_bytes())
+    assert audited(root, *ATTACKS, "--drop-exposed") == 0
+    out, said = root / "out", " ".join(capsys.readouterr().out.split())
+    kept = {path.name for path in (out / "private/filtered/release-1").iterdir()}
+    gone = {f"secretfake_{i}.png" for i in (*range(15), 20)}
+    assert not kept & gone and len(kept) + len(gone) in (150, 149, 148)  # a chance copy may go too
+    assert json.loads((out / "audit.json").read_text())["answer"] == "leak"
+    again = json.loads((out / "filtered/audit.json").read_text())
+    assert again["answer"] == "no leak found"
+    assert "filtering by distance itself can leak" in said
+    notes = " ".join(again["notes"])
+    assert "of release were taken out" in notes and "no independent proof" in notes
+    assert "secret" not in notes + (out / "filtered/report.html").read_text()
+    assert stat.S_IMODE((out / "private/filtered").stat().st_mode) == 0o700
+
+
+def test_nothing_to_take_out_is_said(tmp_path, capsys):
+    assert audited(cohort(tmp_path), *ATTACKS, "--drop-exposed") == 0
+    assert "nothing is taken out" in capsys.readouterr().out
+    assert (tmp_path / "out/audit.json").exists() and not (tmp_path / "out/filtered").exists()
