@@ -2,6 +2,9 @@
 
 import importlib
 import re
+import shlex
+import subprocess
+import sys
 import tomllib
 from pathlib import Path
 
@@ -108,3 +111,30 @@ def test_every_dependency_has_a_lower_bound():
     optional = [r for extra in PROJECT["optional-dependencies"].values() for r in extra]
     for requirement in (*PROJECT["dependencies"], *optional):
         assert re.fullmatch(r"[\w.-]+(\[\w+\])?>=\d[\w.]*", requirement), requirement
+
+
+def run(command, folder):
+    """The exit status of a line of a shell, with this Python, and what it printed."""
+    words = [sys.executable if word == "python" else word for word in shlex.split(command)]
+    done = subprocess.run(words, cwd=folder, capture_output=True, text=True)
+    return done.returncode, done.stdout + done.stderr
+
+
+@pytest.mark.slow
+def test_the_worked_audit_works(tmp_path):
+    """Its programs and commands as they stand, but for fewer patients, two attacks and no printing."""
+    drawing, generator = blocks("docs/audit.md", "python")
+    (tmp_path / "drawing.py").write_text(drawing.replace("patients=800", "patients=200"))
+    (tmp_path / "generator.py").write_text(generator)
+    lines = "\n".join(blocks("docs/audit.md", "sh")).replace("\\\n", " ").splitlines()
+    few = "--attack nearest_distance --attack residual_correlation --privacy-alone"
+    statuses, printed = {}, {}
+    for line in ["python drawing.py", *filter(None, lines)]:
+        more = f" {few}" if "--release" in line else ""
+        statuses[line], printed[line] = run(line.replace(" --pdf", "") + more, tmp_path)
+    audits = [line for line in lines if "--release" in line]
+    assert len(audits) == 2 and [statuses.pop(line) for line in audits] == [3, 3]
+    assert set(statuses.values()) == {0}, printed
+    first, second = (printed[line] for line in audits)
+    assert "exactly as they are" in first and "exactly as they are" not in second
+    assert all("tells who was in the training data" in text for text in (first, second))

@@ -502,7 +502,7 @@ def ordered(evidence: Iterable[Evidence], reverse: bool = False) -> list[Evidenc
 def figure(evidence: Evidence, result: AuditResult) -> str:
     """What a figure means, in one sentence."""
     if evidence.test == "auc":
-        right = round(100 * max(evidence.value, 1 - evidence.value))
+        right = _tries(max(evidence.value, 1 - evidence.value))
         if evidence.risk == "inference":
             whose = "control" if evidence.value < 0.5 else "member"
             return (
@@ -533,6 +533,11 @@ _DOES = {
     "verbatim": ("has", "have a record in the release exactly as it is"),
 }
 """What is true of one, and of several, of those that a test points at: by its risk, or by the test itself."""
+
+
+def _tries(auc: float) -> str:
+    """Right guesses of 100, which are all only where they are exactly that."""
+    return "more than 99" if 0.995 <= auc < 1 else f"{100 * auc:.0f}"
 
 
 def accepted(result: AuditResult) -> str:

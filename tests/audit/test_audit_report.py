@@ -106,6 +106,8 @@ def test_figures_in_plain_words():
     assert words.figure(auc(value=0.288), audited) == (
         "Shown a member and a control, an attacker would name the member in 71 of 100 tries; guessing names 50."
     )
+    assert "in more than 99 of 100 tries" in words.figure(auc(value=0.9991), audited)
+    assert "in 100 of 100 tries" in words.figure(auc(value=0.0), audited)
     assert words.figure(pointing("copies", 23, 1), audited) == (
         "23 of 200 patients have a near-copy in the release; of 100 controls, whom the generator never saw, 1 has."
     )
