@@ -168,7 +168,7 @@ def run(
         _print_plan(chosen, _parse_only(only), out or Path("runs") / chosen.name, jobs)
         return
     given = None if coins == "reveal" else coins
-    made = open_suite(suite, out=out, only=_parse_only(only), seeds=seeds, coins=given)
+    made = open_suite(suite, out=out, only=_parse_only(only), seeds=seeds, coins=given, rerun=rerun)
     telling: Telling = "verbose" if verbose else "quiet" if quiet else "normal"
     try:
         with listener_for(console, len(made.plan.nodes), telling) as listener:
@@ -190,19 +190,21 @@ def run(
         raise SystemExit(1)
 
 
-def _report(made: Run, out: Path | None) -> None:
+def _report(made: Run, out: Path | None, force: bool = False) -> None:
     """Compute, write and print what a run came to."""
     with console.status("computing results and leaderboard"):
-        page = made.report(out)
+        page = made.report(out, force=force)
     _print_board(made)
     _print_controls(made.controls)
     _print_claims(made)
-    console.print(f"\nresults      {made.folder / 'results.parquet'}")
+    console.print()
+    if out is None:
+        console.print(f"results      {made.folder / 'results.parquet'}")
     console.print(f"leaderboard  {page}")
     if any(not d.source.plugin.public for d in made.plan.resolved.datasets if d.source.plugin):
         console.print(
-            "\n[dim]Private: the run folder holds records, coins and who is exposed. "
-            "Hand on the results and the leaderboard alone.[/dim]"
+            "\nPrivate: the run folder holds records, coins and who is exposed. "
+            "Hand on the results and the leaderboard alone."
         )
 
 
@@ -469,16 +471,23 @@ def report(
     out: Annotated[
         Path | None, typer.Option(help="Where to write the site.", show_default="RUN/site")
     ] = None,
+    force: Annotated[
+        bool, typer.Option("--force", help="Write over figures although they are missing now.")
+    ] = False,
     quiet: Quiet = False,
 ) -> None:
-    """Compute a run's results and render its site."""
+    """Compute a run's results and render its site.
+
+    From what the run's folder holds: neither its data nor its plugins need be here. With --out nothing is written into
+    the folder, which may be read-only.
+    """
     from benchmark.door import load
 
     made = load(folder)
     if quiet:
-        made.report(out)
+        made.report(out, force=force)
     else:
-        _report(made, out)
+        _report(made, out, force)
 
 
 @app.command()

@@ -50,7 +50,7 @@ from benchmark.runs import (
     write_site,
 )
 from benchmark.store import Record
-from benchmark.suite import Suite, load_suite
+from benchmark.suite import MOST_SEEDS, Suite, load_suite
 from benchmark.tables import board_html
 from leaderboards import rank
 
@@ -120,7 +120,8 @@ def run(
     LeakboardError
         For a suite, a folder or an argument that cannot be used, before anything runs.
     """
-    made = open_suite(suite, out=out, only=only, seeds=seeds, coins=coins)
+    check_rerun(rerun)
+    made = open_suite(suite, out=out, only=only, seeds=seeds, coins=coins, rerun=rerun)
     console = Console(file=sys.stdout, force_jupyter=False, soft_wrap=True)
     telling: Literal["normal", "quiet"] = "normal" if progress else "quiet"
     with listener_for(console, len(made.plan.nodes), telling) as listener:
@@ -152,12 +153,13 @@ def open_suite(
     only: Only | None = None,
     seeds: int | None = None,
     coins: str | Path | None = None,
+    rerun: str | None = None,
 ) -> Run:
     """Plan a suite and take a folder for it, without executing anything; arguments as in :func:`run`."""
     chosen = suite_of(suite, seeds)
     folder = Path(out or Path("runs") / chosen.name)
     given = None if coins is None else Path(coins)
-    return Run(open_run(folder, chosen, _selection(only), given))
+    return Run(open_run(folder, chosen, _selection(only), given, rerun))
 
 
 def suite_of(suite: SuiteLike, seeds: int | None = None) -> Suite:
@@ -167,6 +169,8 @@ def suite_of(suite: SuiteLike, seeds: int | None = None) -> Suite:
         return found
     if seeds < 1:
         raise LeakboardError(f"seeds must be at least 1. Got {seeds}.")
+    if seeds > MOST_SEEDS:
+        raise LeakboardError(f"seeds must be at most {MOST_SEEDS:,}. Got {seeds:,}.")
     return found.with_seeds(seeds)
 
 
@@ -221,13 +225,18 @@ class Run:
         execute_plan(self._opened, jobs=jobs, device=device, rerun=rerun, on_event=on_event)
         self._judged = None
 
-    def report(self, out: str | Path | None = None) -> Path:
+    def report(self, out: str | Path | None = None, *, force: bool = False) -> Path:
         """Compute all figures anew, write them, and render the board into ``out``; the path of its page.
 
-        By default into ``site`` in the run's folder.
+        By default into ``site`` in the run's folder. With ``out`` the run's folder is only read.
+
+        Raises
+        ------
+        LeakboardError
+            When a figure that has been written is missing now, unless ``force``: nothing is written then.
         """
         records = self._records()
-        self._judged = write_results(self._opened, records)
+        self._judged = write_results(self._opened, records, force=force, write=out is None)
         return write_site(self._opened, records, self._judged, Path(out or self._site))
 
     def reveal(self) -> Path:
@@ -391,7 +400,7 @@ class Run:
 
     def _results(self) -> Results:
         if self._judged is None:
-            self._judged = write_results(self._opened, self._records())
+            self._judged = write_results(self._opened, self._records(), write=False)
         return self._judged
 
     def _is_current(self, path: Path) -> bool:

@@ -26,7 +26,7 @@ import sys
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -97,6 +97,7 @@ class OpenRun:
     only: Mapping[str, Sequence[str]]
     coins: Coins
     coins_file: Path | None = None
+    secret: Secret | None = field(default=None, repr=False)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -117,8 +118,11 @@ def open_run(
     suite: Suite,
     only: Mapping[str, Sequence[str]] | None = None,
     coins: Path | None = None,
+    rerun: str | None = None,
 ) -> OpenRun:
     """Plan a suite and take a folder for it, new or holding an earlier run of the same suite.
+
+    What is refused changes nothing in the folder.
 
     Parameters
     ----------
@@ -128,31 +132,33 @@ def open_run(
         As in :func:`benchmark.planfile.plan_suite`.
     coins : Path, optional
         A file of coins that an earlier run has revealed: its coins are tossed again.
+    rerun : str, optional
+        What :func:`execute_plan` is going to be asked to run again.
 
     Raises
     ------
     RunError
-        When the folder holds another suite's run, other coins, or something that is no run.
+        When the folder holds another suite's run, other coins, or something that is no run; or for a ``rerun`` that
+        names nothing of the plan.
     StoreLocked
         When another run works in it.
     """
     about = _check_folder(root, suite)
     secret, known = _choose_secret(root, None if coins is None else read_secret(coins), about)
     plan = plan_apart(suite, only, secret.commitment)
-    store = Store(root)
-    with store.lock():
-        if find_secret(root) is None:
-            keep_secret(root, secret)
-        run = OpenRun(
-            root=root,
-            suite=suite,
-            plan=plan,
-            store=store,
-            only=only or {},
-            coins=Coins(commitment=secret.commitment, given=known, secret=_revealed(root)),
-            coins_file=coins,
-        )
-        _write_about(run)
+    run = OpenRun(
+        root=root,
+        suite=suite,
+        plan=plan,
+        store=Store(root),
+        only=only or {},
+        coins=Coins(commitment=secret.commitment, given=known, secret=_revealed(root)),
+        coins_file=coins,
+        secret=secret,
+    )
+    _rerun_nodes(plan, rerun)  # what is refused is refused before anything is written
+    with run.store.lock():
+        _take_folder(run)
     return run
 
 
@@ -164,7 +170,7 @@ def _check_folder(root: Path, suite: Suite) -> dict[str, Any] | None:
             f"{root} holds a run of suite {about['suite']['name']!r}, not of {suite.name!r}. "
             "Give another folder with `--out DIR`."
         )
-    if about is None and root.is_dir() and any(root.iterdir()):
+    if about is None and root.is_dir() and set(os.listdir(root)) - {"lock", "private"}:
         raise RunError(
             f"{root} is not empty and holds no run. Give an empty or new folder with `--out DIR`."
         )
@@ -240,21 +246,47 @@ def _runnable(run: OpenRun, records: Mapping[str, Record]) -> list[str]:
     return left
 
 
-def _write_about(run: OpenRun) -> None:
+def _take_folder(run: OpenRun) -> None:
+    """Make the folder that of this run, under its lock: its secret, its plan, and what was asked.
+
+    Raises
+    ------
+    RunError
+        When another run has taken the folder since this one was opened.
+    """
+    if run.secret is None:  # it was loaded, as it lies there
+        return
+    about = _check_folder(run.root, run.suite)
+    if find_secret(run.root) is None:
+        keep_secret(run.root, run.secret)
+    elif find_secret(run.root) != run.secret:
+        raise RunError(
+            f"another run has begun in {run.root}. Run again to go on with it, or give another folder with `--out DIR`."
+        )
     write_atomically(run.root / PLAN_FILE, plan_text(run.plan))
-    write_atomically(
-        run.root / "run.json",
-        json.dumps(
-            {
-                "suite": run.suite.model_dump(mode="json", exclude_defaults=True),
-                "only": {k: list(v) for k, v in run.only.items()},
-                "coins": {"commitment": run.coins.commitment, "given": run.coins.given},
-                "environment": environment(),
-                "opened_at": now(),
-            },
-            indent=1,
-        ),
-    )
+    asked = {
+        "suite": run.suite.model_dump(mode="json", exclude_defaults=True),
+        "only": {k: list(v) for k, v in run.only.items()},
+    }
+    content = {
+        **asked,
+        "coins": {"commitment": run.coins.commitment, "given": run.coins.given},
+        "environment": environment(),
+        "opened_at": now(),
+        "history": _history(about, asked),
+    }
+    write_atomically(run.root / "run.json", json.dumps(content, indent=1))
+
+
+def _history(about: Mapping[str, Any] | None, asked: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """What was asked of the folder before, each with the time; the same again adds nothing."""
+    if about is None:
+        return []
+    earlier = list(about.get("history", []))
+    before = {"suite": about["suite"], "only": about.get("only") or {}}
+    if before != json.loads(json.dumps(asked)):
+        earlier.append({**before, "opened_at": about.get("opened_at", "")})
+    return earlier
 
 
 def load_run(root: Path) -> OpenRun:
@@ -345,8 +377,9 @@ def execute_plan(
     """
     from benchmark.engines.local import LocalEngine
 
-    wanted = None if rerun in (None, "failed", "all") else nodes_of_plugin(run.plan, rerun)
+    wanted = _rerun_nodes(run.plan, rerun)
     with run.store.lock():
+        _take_folder(run)
         run.store.sweep()
         records = run_records(run)
         for key, file in run.store.damaged(records.values()).items():
@@ -376,6 +409,11 @@ def execute_plan(
             done = {k: r.status for k, r in records.items()}
             engine.run(missing, run.store, done=done, on_event=on_event)
     return run_records(run)
+
+
+def _rerun_nodes(plan: Plan, rerun: str | None) -> set[str] | None:
+    """The nodes that ``KIND=NAME`` names; None for what depends on the records."""
+    return None if rerun in (None, "failed", "all") else nodes_of_plugin(plan, rerun)
 
 
 def _is_rerun(record: Record, rerun: str | None) -> bool:
@@ -530,7 +568,7 @@ def clean_run(run: OpenRun, *, dry_run: bool = False) -> Cleaned:
 def _scratch(root: Path) -> list[Path]:
     """The engine's scratch folder, and tables that were being written when a run was killed."""
     found = [root / "tmp"] if (root / "tmp").exists() else []
-    half = re.compile(r"\.(run\.json\.\d+|\w+\.\d+\.parquet)")
+    half = re.compile(r"\.((run|plan|coins)\.json\.\d+|\w+\.\d+\.parquet)")
     beside = [*root.iterdir(), *(root / PRIVATE).glob(".*")]
     return found + sorted(path for path in beside if half.fullmatch(path.name))
 
@@ -544,13 +582,23 @@ def _size(path: Path) -> int:
 # ---------------------------------------------------------------- results and site
 
 
-def write_results(run: OpenRun, records: Mapping[str, Record]) -> Results:
-    """Compute all figures and write the tables, unless the folder is read-only."""
+def write_results(
+    run: OpenRun, records: Mapping[str, Record], *, force: bool = False, write: bool = True
+) -> Results:
+    """Compute all figures and, where asked to, write the tables: results, curves, exposed and pairs.
+
+    Raises
+    ------
+    RunError
+        When a figure that is in the tables is missing now, unless ``force``: nothing is written then.
+    """
     results = collect(run.plan, run.store, records, run.suite.confidence)
     tables = {"results": results.frame, "curves": results.curves}
     if run.suite.claims:
         tables["claims"] = claims_frame(run_claims(run, results))
-    if os.access(run.root, os.W_OK):
+    if write:
+        if not force:
+            _check_nothing_is_lost(run.root, results.frame)
         _write_tables(run.root, tables)
         make_private(run.root / PRIVATE)
         _write_tables(run.root / PRIVATE, {"exposed": results.exposed, "pairs": results.pairs})
@@ -564,6 +612,33 @@ def _write_tables(folder: Path, tables: Mapping[str, pd.DataFrame]) -> None:
         temporary = folder / f".{name}.{os.getpid()}.parquet"
         frame.to_parquet(temporary, index=False)
         os.replace(temporary, folder / f"{name}.parquet")
+
+
+_CELL = ["dataset", "features", "method_label", "attack_label", "utility", "access", "seed"]
+
+
+def _check_nothing_is_lost(root: Path, frame: pd.DataFrame) -> None:
+    """Refuse to write over cells that have figures with the same cells without one."""
+    import pandas as pd
+
+    path = root / "results.parquet"
+    if not path.is_file():
+        return
+    try:
+        before = pd.read_parquet(path, columns=[*_CELL, "status"])
+    except (OSError, ValueError, KeyError):  # of another version, or damaged: nothing to lose
+        return
+    had, missing = (
+        set(table.loc[table["status"] == status, _CELL].astype(str).itertuples(index=False))
+        for table, status in ((before, "ok"), (frame, "missing"))
+    )
+    lost = had & missing
+    if lost:
+        raise RunError(
+            f"{path} holds figures of {len(lost)} cells that are missing now. They are left as they are. Run the suite "
+            f"again into {root} to compute what is missing, write elsewhere with `--out SITE`, or give `--force` to "
+            "write over them."
+        )
 
 
 def run_claims(run: OpenRun, results: Results) -> list[Comparison]:

@@ -12,6 +12,9 @@ from __future__ import annotations
 
 import difflib
 import itertools
+import math
+import re
+from collections import Counter
 from collections.abc import Mapping
 from importlib import resources
 from pathlib import Path
@@ -45,7 +48,15 @@ __all__ = [
     "SuiteError",
     "built_in_suites",
     "load_suite",
+    "read_yaml",
 ]
+
+MOST_SEEDS = 10_000
+MOST_ENTRIES = 1_000
+"""Entries of one list, each combination of a grid counted."""
+MOST_CELLS = 1_000_000
+"""Seeds × datasets × methods × attacks and utilities."""
+_MOST_BYTES, _MOST_VALUES, _LONGEST_QUOTE = 2**20, 100_000, 200
 
 
 class SuiteError(LeakboardError):
@@ -68,6 +79,21 @@ class PluginEntry(_Model):
     params: dict[str, Any] = {}
     grid: dict[str, list[Any]] = {}
     space: Kind | None = None
+
+    @model_validator(mode="after")
+    def _grid_has_combinations(self) -> PluginEntry:
+        empty = [name for name, values in self.grid.items() if not values]
+        if empty:
+            raise ValueError(
+                f"grid: {empty[0]} has no values, so that nothing of {self.name} would run; "
+                "give at least one, or leave it out"
+            )
+        return self
+
+    @property
+    def n_combinations(self) -> int:
+        """How many plugins the entry stands for."""
+        return math.prod(map(len, self.grid.values()))
 
     def combinations(self) -> list[dict[str, Any]]:
         """Parameters of each run: ``params`` with every combination of ``grid``."""
@@ -189,9 +215,9 @@ class Limits(_Model):
     of a release with all real ones, and no method here releases more than one for each member.
     """
 
-    time_s: float | None = Field(default=None, gt=0)
-    memory_mb: int | None = Field(default=None, ge=64)
-    release_size: float = Field(default=20.0, gt=0)
+    time_s: float | None = Field(default=None, gt=0, allow_inf_nan=False)
+    memory_mb: int | None = Field(default=None, ge=64, le=2**30)
+    release_size: float = Field(default=20.0, gt=0, allow_inf_nan=False)
 
 
 def _seeds(value: Any) -> Any:
@@ -199,12 +225,17 @@ def _seeds(value: Any) -> Any:
     if isinstance(value, int) and not isinstance(value, bool):
         if value < 1:
             raise ValueError("must be at least 1")
+        if value > MOST_SEEDS:
+            raise ValueError(f"must be at most {MOST_SEEDS:,}")
         return list(range(value))
     if isinstance(value, list):
-        twice = sorted({s for s in value if isinstance(s, int) and value.count(s) > 1})
+        if len(value) > MOST_SEEDS:
+            raise ValueError(f"{len(value):,} seeds are listed; at most {MOST_SEEDS:,} can be")
+        counts = Counter(s for s in value if isinstance(s, int))
+        twice = [seed for seed, count in counts.items() if count > 1]
         if twice:
             raise ValueError(
-                f"seed {twice[0]} is listed twice: it would be the same game again; list each seed once"
+                f"seed {min(twice)} is listed twice: it would be the same game again; list each seed once"
             )
     return value
 
@@ -215,7 +246,7 @@ class Suite(_Model):
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9._-]*$")
     description: str = ""
     seeds: Annotated[
-        list[Annotated[int, Field(ge=0)]], BeforeValidator(_seeds), Field(min_length=1)
+        list[Annotated[int, Field(ge=0, lt=2**63)]], BeforeValidator(_seeds), Field(min_length=1)
     ]
     datasets: list[Annotated[DatasetEntry, BeforeValidator(_named)]] = Field(min_length=1)
     methods: list[Annotated[MethodEntry, BeforeValidator(_named)]] = []
@@ -227,6 +258,27 @@ class Suite(_Model):
     confidence: float = Field(default=0.95, gt=0.5, lt=1)
     limits: Limits = Limits()
     claims: list[Claim] = []
+
+    @model_validator(mode="after")
+    def _is_of_a_size_that_can_be_planned(self) -> Suite:
+        counts = {"datasets": len(self.datasets)}
+        for kind in ("methods", "attacks", "utilities", "perturbations", "publish"):
+            counts[kind] = sum(entry.n_combinations for entry in getattr(self, kind))
+        for kind, count in counts.items():
+            if count > MOST_ENTRIES:
+                raise ValueError(
+                    f"{kind}: {_number(count)} entries, with every combination of their grids; at most "
+                    f"{MOST_ENTRIES:,} can be"
+                )
+        measured = counts["attacks"] + counts["utilities"]
+        cells = len(self.seeds) * counts["datasets"] * max(1, counts["methods"]) * max(1, measured)
+        if cells > MOST_CELLS:
+            raise ValueError(
+                f"{len(self.seeds):,} seeds, {counts['datasets']:,} datasets, {counts['methods']:,} methods and "
+                f"{measured:,} attacks and utilities are {cells:,} cells; at most {MOST_CELLS:,} can be: "
+                "split the suite"
+            )
+        return self
 
     @model_validator(mode="after")
     def _claims_have_names_of_their_own(self) -> Suite:
@@ -270,30 +322,129 @@ def load_suite(suite: str | Path | Mapping[str, Any]) -> Suite:
         raise SuiteError(
             f"{what} must hold a mapping with the keys {', '.join(Suite.model_fields)}."
         )
+    _check_values(what, raw)
     try:
         return Suite(**{str(k): v for k, v in raw.items()})
     except ValidationError as error:
         raise SuiteError(_explain(what, error)) from error
 
 
+def _number(count: int) -> str:
+    return f"{count:,}" if count < 10**12 else f"about 10^{len(str(count)) - 1}"
+
+
+def _check_values(what: str, raw: Mapping[Any, Any]) -> None:
+    """Refuse numbers that are not finite and text that no file can hold, wherever they stand."""
+    left: list[tuple[str, Any]] = [("", raw)]
+    while left:
+        where, value = left.pop()
+        if isinstance(value, Mapping):
+            left += [(f"{where}.{k}".lstrip("."), v) for k, v in value.items()]
+            left += [(where, k) for k in value]
+        elif isinstance(value, list | tuple):
+            left += [(f"{where}.{i}", v) for i, v in enumerate(value)]
+        elif isinstance(value, float) and not math.isfinite(value):
+            raise SuiteError(f"{what} cannot be used:\n  {where}: must be finite. Got {value}.")
+        elif isinstance(value, str) and not _is_text(value):
+            raise SuiteError(
+                f"{what} cannot be used:\n  {where}: half of a surrogate pair is no text. Got {value!a:.200}."
+            )
+
+
+def _is_text(value: str) -> bool:
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+# ---------------------------------------------------------------- YAML
+
+
 def _read(name_or_file: str) -> tuple[str, Any]:
     """Path of a suite file, and what it holds."""
     path = _locate(name_or_file)
+    return str(path), read_yaml(path, "suite")
+
+
+def read_yaml(path: Path, what: str) -> Any:
+    """What a YAML file holds, in bounded time and memory.
+
+    Raises
+    ------
+    SuiteError
+        For a file that cannot be read, that is too large, that is no YAML, or that means more values than it should:
+        aliases count each time that they are used.
+    """
     try:
-        return str(path), yaml.load(path.read_text(encoding="utf-8"), Loader=StrictLoader)
-    except (OSError, UnicodeDecodeError) as error:
-        raise SuiteError(f"cannot read suite {path}: {error}") from error
-    except yaml.YAMLError as error:
-        raise SuiteError(f"{path} is not valid YAML: {error}") from error
+        with open(path, "rb") as file:
+            data = file.read(_MOST_BYTES + 1)
+        if len(data) > _MOST_BYTES:
+            raise SuiteError(f"{path} is larger than {_MOST_BYTES:,} bytes: it is no {what}.")
+        text = data.decode("utf-8-sig")
+    except (OSError, ValueError) as error:
+        raise SuiteError(f"cannot read {what} {path}: {error}") from error
+    try:
+        loader = StrictLoader(text)
+        try:
+            node = loader.get_single_node()
+            if node is None:
+                return None
+            count = _count_values(node)
+            if count > _MOST_VALUES:
+                raise SuiteError(
+                    f"{path} means {_number(count)} values, each alias counted where it is used; at most "
+                    f"{_MOST_VALUES:,} can be."
+                )
+            return loader.construct_document(node)
+        finally:
+            loader.dispose()
+    except (yaml.YAMLError, ValueError, TypeError, AttributeError, RecursionError) as error:
+        why = "it is nested too deep" if isinstance(error, RecursionError) else _shortened(error)
+        raise SuiteError(f"{path} is not valid YAML: {why}") from error
+
+
+def _count_values(node: yaml.Node) -> int:
+    """How many values a tree of nodes means once its aliases are followed. One that holds itself counts once."""
+    sizes: dict[int, int] = {}
+    left = [(node, False)]
+    while left:
+        one, children_done = left.pop()
+        parts: list[yaml.Node] = []
+        if isinstance(one, yaml.SequenceNode):
+            parts = one.value
+        elif isinstance(one, yaml.MappingNode):
+            parts = [part for pair in one.value for part in pair]
+        if children_done:
+            sizes[id(one)] = 1 + sum(sizes.get(id(part), 0) for part in parts)
+        elif id(one) not in sizes:
+            sizes[id(one)] = 1
+            left.append((one, True))
+            left += [(part, False) for part in parts]
+    return sizes[id(node)]
 
 
 class StrictLoader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[misc]
-    """Refuses a key given twice, which YAML's loader would silently overwrite. In C where PyYAML has it."""
+    """YAML's values that JSON has too: text, numbers, true and false, lists and mappings. In C where PyYAML has it.
+
+    A key that is given twice is refused, which YAML's loader would silently overwrite. Dates stay text, and numbers
+    are read as YAML 1.2 does: ``1e-5`` is one.
+    """
 
 
 def _mapping_without_duplicates(loader: yaml.SafeLoader, node: yaml.MappingNode) -> dict[Any, Any]:
     seen = set()
     for key_node, _ in node.value:
+        if key_node.tag == "tag:yaml.org,2002:merge":
+            continue
+        if not isinstance(key_node, yaml.ScalarNode):
+            raise yaml.constructor.ConstructorError(
+                None,
+                None,
+                "a key must be text; is this a template `{{ … }}` that was not filled in?",
+                key_node.start_mark,
+            )
         key = loader.construct_object(key_node)
         if key in seen:
             raise yaml.constructor.ConstructorError(
@@ -303,8 +454,29 @@ def _mapping_without_duplicates(loader: yaml.SafeLoader, node: yaml.MappingNode)
     return loader.construct_mapping(node, deep=True)
 
 
+def _foreign(loader: yaml.SafeLoader, node: yaml.Node) -> Any:
+    raise yaml.constructor.ConstructorError(
+        None,
+        None,
+        f"{node.tag.replace('tag:yaml.org,2002:', '!!')} is not allowed: values are text, numbers, true and false, "
+        "lists and mappings",
+        node.start_mark,
+    )
+
+
 StrictLoader.add_constructor(
     yaml.resolver.BaseResolver.DEFAULT_MAPPING_TAG, _mapping_without_duplicates
+)
+for _kind in ("binary", "set", "omap", "pairs", "timestamp"):
+    StrictLoader.add_constructor(f"tag:yaml.org,2002:{_kind}", _foreign)
+StrictLoader.yaml_implicit_resolvers = {
+    first: [(tag, pattern) for tag, pattern in known if not tag.endswith(":timestamp")]
+    for first, known in StrictLoader.yaml_implicit_resolvers.items()
+}
+StrictLoader.add_implicit_resolver(
+    "tag:yaml.org,2002:float",
+    re.compile(r"[-+]?(?:\.\d+|\d+(?:\.\d*)?)[eE][-+]?\d+\Z"),
+    list("-+.0123456789"),
 )
 
 
@@ -338,8 +510,23 @@ def _explain(what: str, error: ValidationError) -> str:
             lines.append(f"  {where}: missing. Every suite needs it.")
         else:
             message = problem["msg"][:1].lower() + problem["msg"][1:]
-            lines.append(f"  {where}: {message}. Got {problem['input']!r}.")
+            message = message.removeprefix("value error, ")
+            got = f"{where}: {message}. Got {_shortened(problem['input'])}."
+            lines.append(f"  {got}" if where else f"  {message}.")
+    if len(lines) > _MOST_LINES:
+        lines[_MOST_LINES:] = [f"  and {len(lines) - _MOST_LINES} more"]
     return "\n".join(lines)
+
+
+_MOST_LINES = 12
+
+
+def _shortened(value: Any) -> str:
+    """What a message quotes of a value, however large it is."""
+    if isinstance(value, int) and value.bit_length() > 4 * _LONGEST_QUOTE:
+        return f"a number of {value.bit_length():,} bits"
+    text = str(value) if isinstance(value, Exception) else repr(value)
+    return text if len(text) <= 2 * _LONGEST_QUOTE else f"{text[: 2 * _LONGEST_QUOTE]}…"
 
 
 _SECTIONS: Mapping[str, type[_Model]] = {

@@ -29,13 +29,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
-import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from benchmark.audit.inputs import Places, Reading, checked_window
 from benchmark.audit.perform import Options
 from benchmark.audit.seal import AuditError
-from benchmark.suite import StrictLoader
+from benchmark.suite import SuiteError, read_yaml
 
 __all__ = ["Asked", "labelled", "read_asked"]
 
@@ -121,11 +120,9 @@ def read_asked(file: Path) -> Asked:
         When it cannot be read, or asks something else; all that is wrong is said at once.
     """
     try:
-        content = yaml.load(file.read_text(encoding="utf-8"), Loader=StrictLoader)
-    except (OSError, UnicodeDecodeError) as error:
-        raise AuditError(f"cannot read {file}: {error}. Give a YAML file with --plan.") from error
-    except yaml.YAMLError as error:
-        raise AuditError(f"{file} is not valid YAML: {error}") from error
+        content = read_yaml(file, "plan of an audit")
+    except SuiteError as error:
+        raise AuditError(f"{error} Give a YAML file with --plan.") from error
     if not isinstance(content, Mapping):
         raise AuditError(
             f"{file} must be a mapping with releases and members. Got {type(content).__name__}."

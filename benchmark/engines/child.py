@@ -206,6 +206,7 @@ def _status_bytes(pid: int | str, *fields: str) -> int | None:
 
 def _redirect_output(log: Path) -> None:
     """Nothing to read from; what is printed goes to ``log``, native libraries' words included."""
+    log.parent.mkdir(parents=True, exist_ok=True)  # whatever cleans temporary folders in mid-run
     null = os.open(os.devnull, os.O_RDONLY)
     file = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_APPEND, 0o600)
     os.dup2(null, 0)

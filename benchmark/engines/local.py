@@ -583,15 +583,29 @@ class _ServerProcess:
         data = os.read(self._progress.fileno(), 65536)
         if not data:
             self._sources.remove(self._progress)
-        *lines, self._unread = (self._unread + data).split(b"\n")
-        found = []
-        for line in lines:
-            with suppress(ValueError, TypeError):
-                key, fraction, message = json.loads(line)
-                found.append(
-                    {"event": "progress", "key": key, "fraction": fraction, "message": message}
-                )
-        return found
+        *lines, unread = (self._unread + data).split(b"\n")
+        self._unread = unread[-_LONGEST_LINE:]
+        return [report for line in lines if (report := _progress_report(line)) is not None]
+
+
+_LONGEST_LINE = 4096  # of a pipe whose writes are whole up to here
+
+
+def _progress_report(line: bytes) -> dict[str, Any] | None:
+    """What a node says of its progress; None for a line that says something else: nodes run foreign code."""
+    try:
+        key, fraction, message = json.loads(line)
+    except (ValueError, TypeError, RecursionError):
+        return None
+    known = isinstance(key, str) and isinstance(message, str) and isinstance(fraction, (int, float))
+    if not known or not 0 <= fraction <= 1:
+        return None
+    return {
+        "event": "progress",
+        "key": key,
+        "fraction": float(fraction),
+        "message": one_line(message)[:200],
+    }
 
 
 def _server_environment() -> dict[str, str]:

@@ -15,6 +15,7 @@ from typing import Any, cast
 
 from benchmark.contracts import LeakboardError, NotApplicable, Unavailable
 from benchmark.node import Node, Outcome, Task
+from benchmark.nodes import guarantee_of
 from benchmark.store import Record, Status, Store, StoreError, plain, write_artifacts
 
 __all__ = [
@@ -166,9 +167,24 @@ def store_answer(
     record = record_of(node, "ok", said["reason"], "", **cost)
     values = {**said["values"], **(trusted["values"] if trusted else {})}
     try:
+        _check_said(values)
         return store.adopt(record.model_copy(update={"values": values}), given, kept)
     except StoreError as error:  # nothing that an honest node writes
         return store.commit(record_of(node, "failed", str(error), _printed(printed), **cost))
+
+
+def _check_said(values: Mapping[str, Any]) -> None:
+    """Refuse a guarantee or notes that the judge could not read: the process that said so has run foreign code."""
+    notes, claim = values.get("notes", {}), values.get("guarantee")
+    if not isinstance(notes, Mapping) or not all(isinstance(v, _NOTED) for v in notes.values()):
+        raise StoreError("notes must be a mapping of names to numbers or text")
+    try:
+        guarantee_of(claim)
+    except (LeakboardError, TypeError, ValueError, KeyError, AttributeError) as error:
+        raise StoreError(f"its guarantee is none: {type(error).__name__}: {error}") from error
+
+
+_NOTED = (str, int, float, type(None))
 
 
 def record_of(node: Node, status: str, reason: str, trace: str, **cost: Any) -> Record:
