@@ -9,6 +9,7 @@ docs/audit-truths.md`` writes the table.
 import json
 import sys
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import NamedTuple
@@ -32,9 +33,6 @@ AUDITS = 40
 SIDE = 12
 SHARE = 0.03
 """Of the members, who are copied."""
-
-WEAK = 0.22
-"""Share of a member's deviation in the release ``weak``, at which the best attack has an AUC of about .55."""
 
 
 class Size(NamedTuple):
@@ -86,21 +84,6 @@ def altered_copies(rng: np.random.Generator, members: np.ndarray) -> np.ndarray:
     return _with_copies(rng, members, altered)
 
 
-def mirrored_copies(rng: np.random.Generator, members: np.ndarray) -> np.ndarray:
-    """Three in a hundred members, mirrored."""
-    return _with_copies(rng, members, lambda copies: copies[:, :, ::-1])
-
-
-def cropped_copies(rng: np.random.Generator, members: np.ndarray) -> np.ndarray:
-    """Three in a hundred members, cropped by a pixel a side and enlarged."""
-    return _with_copies(rng, members, lambda copies: np.stack([_cropped(c) for c in copies]))
-
-
-def brightened_copies(rng: np.random.Generator, members: np.ndarray) -> np.ndarray:
-    """Three in a hundred members, brightened."""
-    return _with_copies(rng, members, lambda copies: grey(1.1 * copies + 12))
-
-
 def averages(rng: np.random.Generator, members: np.ndarray) -> np.ndarray:
     """Means of five members each, every member in one."""
     fives = rng.permutation(members)[: len(members) // 5 * 5].reshape(-1, 5, SIDE, SIDE)
@@ -124,10 +107,10 @@ def filtered_noise(rng: np.random.Generator, members: np.ndarray) -> np.ndarray:
     return grey(rng.permutation(kept)[: len(members)]).reshape(members.shape)
 
 
-def weak(rng: np.random.Generator, members: np.ndarray) -> np.ndarray:
-    """Fresh pictures with a small part of a member in each, so that the best attack has an AUC of about .55."""
+def weak(rng: np.random.Generator, members: np.ndarray, part: float) -> np.ndarray:
+    """Fresh pictures, each with a ``part`` of a member's deviation from grey in it."""
     new = pictures(rng, len(members)) - 128.0
-    return grey(128 + WEAK * (members - 128.0) + np.sqrt(1 - WEAK**2) * new)
+    return grey(128 + part * (members - 128.0) + np.sqrt(1 - part**2) * new)
 
 
 def _with_copies(
@@ -153,16 +136,23 @@ TRUTHS: dict[str, tuple[Callable[[np.random.Generator, np.ndarray], np.ndarray],
     "3 % copies mirrored, cropped or brightened": (altered_copies, "leak"),
     "averages of five": (averages, "leak"),
     "noise, filtered by distance": (filtered_noise, "leak"),
-    "AUC .55": (weak, "leak"),
+    "a part of a member in each, AUC .60": (partial(weak, part=0.22), "leak"),
+    "a part of a member in each, AUC .55": (partial(weak, part=0.195), "leak"),
 }
-"""What is released, and what an audit ought to answer."""
+"""What is released, and what an audit ought to answer. Parts were set by the best attack's AUC in other simulations."""
 
+EASY = ("3 % exact copies", "averages of five", "noise, filtered by distance")
 SIZES = (
+    Size(300, ("a fresh sample", *EASY)),
     Size(
-        300,
-        ("a fresh sample", "3 % exact copies", "averages of five", "noise, filtered by distance"),
+        1000,
+        (
+            "a fresh sample",
+            "3 % copies mirrored, cropped or brightened",
+            "a part of a member in each, AUC .60",
+        ),
     ),
-    Size(1000, ("a fresh sample", "3 % copies mirrored, cropped or brightened", "AUC .55")),
+    Size(2000, ("a part of a member in each, AUC .55",)),
 )
 
 
@@ -236,34 +226,49 @@ HEAD = f"""# What audits answer where the truth is known
 Simulated by `python tests/audit/truths.py`, through the chain that `audit` runs with all attacks that it has. Pictures
 are drawn, {SIDE} pixels a side; how, and how releases are made of them, is said there. *Size* is the number of members,
 of controls, of records of the population, and of released ones (averages of five: a fifth). Intervals are exact
-(Clopper-Pearson). What is asked: a leak is called leak in 95 % of audits, a fresh sample in no more than 5 %.
+(Clopper-Pearson). What is asked: a leak is called leak in 95 % of audits, a fresh sample in no more than 5 %; *open*:
+the share misses that by no more than chance allows for (one-sided binomial test at 1 %).
 
 | release | size | called a leak | of audits | 95 % interval | asked | | found most often by |
 |---|---|---|---|---|---|---|---|"""
 
 
 def rows(folder: Path) -> Iterator[str]:
-    """One line for each truth at each size."""
+    """One line for each truth at each size of which there are audits, and one for both fresh samples together."""
+    fresh_ones: list[dict] = []
     for size in SIZES:
         found = [json.loads(p.read_text()) for p in sorted(folder.glob(f"{size.n}-*.json"))]
-        for name in size.truths:
-            yield row(name, size.n, [audit[name] for audit in found])
+        for name in size.truths if found else ():
+            answers = [audit[name] for audit in found]
+            yield row(name, f"{size.n:,}", answers)
+            fresh_ones += answers if TRUTHS[name][1] != "leak" else []
+    yield row("a fresh sample", "all", fresh_ones)
 
 
-def row(name: str, n: int, answers: list[dict]) -> str:
+def verdict_on(count: int, total: int, asked: str) -> str:
+    """``met``, ``not met``, or ``open`` where the share misses what is asked by no more than chance allows."""
+    share = float(asked[3:])
+    at_least = asked[:2] == ">="
+    if count / total >= share if at_least else count / total <= share:
+        return "met"
+    test = binomtest(count, total, share, "less" if at_least else "greater")
+    return "not met" if test.pvalue < 0.01 else "open"
+
+
+def row(name: str, size: str, answers: list[dict]) -> str:
     """One line of the table."""
     count, total = sum(a["answer"] == "leak" for a in answers), len(answers)
     low, high = binomtest(count, total).proportion_ci(0.95)
     leaks = TRUTHS[name][1] == "leak"
-    met = count / total >= 0.95 if leaks else count / total <= 0.05
+    asked = ">= 0.95" if leaks else "<= 0.05"
     by: dict[str, int] = {}
     for answer in answers:
         for test in answer["found"]:
             by[test] = by.get(test, 0) + 1
     most = ", ".join(f"{t} ({k})" for t, k in sorted(by.items(), key=lambda i: -i[1])[:3])
     return (
-        f"| {name} | {n:,} | {count} | {total} | {low:.3f} to {high:.3f} | "
-        f"{'>= 0.95' if leaks else '<= 0.05'} | {'met' if met else 'not met'} | {most or '–'} |"
+        f"| {name} | {size} | {count} | {total} | {low:.3f} to {high:.3f} | "
+        f"{asked} | {verdict_on(count, total, asked)} | {most or '–'} |"
     )
 
 
