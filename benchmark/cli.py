@@ -5,7 +5,9 @@ Exit status: 0 all well, 1 some nodes failed, 2 bad usage or input, 130 stopped 
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 import re
 import sys
 from collections import Counter
@@ -14,11 +16,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
-from rich.console import Console
 from rich.text import Text
 
 from benchmark.audit.cli import app as audit_app
 from benchmark.contracts import LeakboardError
+from benchmark.terminal import TerminalConsole, steady_streams
 
 if TYPE_CHECKING:
     from benchmark.door import Run
@@ -36,8 +38,8 @@ app = typer.Typer(
 )
 app.add_typer(audit_app, name="audit")
 # Labels, paths and reasons are foreign text: "[bold]" and ":x:" in them are printed as they are.
-console = Console(soft_wrap=True, markup=False, emoji=False, highlight=False)
-errors = Console(stderr=True, soft_wrap=True, markup=False, emoji=False, highlight=False)
+console = TerminalConsole()
+errors = TerminalConsole(stderr=True)
 if not console.is_terminal:
     console.width = 140  # pipes and log files scroll; a table folded to 80 columns is unreadable
 
@@ -82,11 +84,26 @@ Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print what failed, a
 def main(arguments: Sequence[str] | None = None) -> None:
     """Entry point of ``leakboard`` and ``python -m benchmark``."""
     name = "leakboard" if Path(sys.argv[0]).name == "leakboard" else "python -m benchmark"
-    try:
-        app(args=None if arguments is None else list(arguments), prog_name=name)
-    except LeakboardError as error:
-        errors.print(Text.assemble(("error:", "bold red"), f" {error}"))
-        raise SystemExit(2) from error
+    with steady_streams():
+        try:
+            app(args=None if arguments is None else list(arguments), prog_name=name)
+        except (LeakboardError, OSError) as error:
+            said = f" {error if isinstance(error, LeakboardError) else _system_said(error)}"
+            errors.print(Text.assemble(("error:", "bold red"), said))
+            raise SystemExit(2) from error
+
+
+def _system_said(error: OSError) -> str:
+    """What the system refused and where; every file is renamed into place, so what is stored stays."""
+    what = (error.strerror or str(error)).lower()
+    if isinstance(error, FileExistsError | NotADirectoryError):
+        what = "there is a file, or a link to nothing, where a folder is needed"
+    where = (
+        f": {os.fspath(error.filename)}" if isinstance(error.filename, str | os.PathLike) else ""
+    )
+    full = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EIO)
+    rest = " What has been stored stays; the same command goes on from there." if full else ""
+    return f"{what}{where}.{rest}"
 
 
 def _print_version(wanted: bool) -> None:
@@ -585,8 +602,12 @@ def check(
     _one_of("KIND", kind, tuple(KINDS))
     try:
         parameters = json.loads(params)
-    except json.JSONDecodeError as error:
-        raise LeakboardError(f"--params must be a JSON object. Got {params!r}: {error}") from error
+    except (ValueError, RecursionError) as error:
+        raise LeakboardError(
+            f"--params must be a JSON object. Got {params!r:.200}: {error}"
+        ) from error
+    if not isinstance(parameters, dict):
+        raise LeakboardError(f"--params must be a JSON object. Got {params!r:.200}.")
     failed = 0
     for one in checks_for(default_registry().make(kind, name, parameters)):
         with tempfile.TemporaryDirectory() as scratch:

@@ -143,7 +143,7 @@ def load(folder: str | Path) -> Run:
     LeakboardError
         When there is none.
     """
-    return Run(load_run(Path(folder)))
+    return Run(load_run(_place(folder)))
 
 
 def open_suite(
@@ -157,8 +157,8 @@ def open_suite(
 ) -> Run:
     """Plan a suite and take a folder for it, without executing anything; arguments as in :func:`run`."""
     chosen = suite_of(suite, seeds)
-    folder = Path(out or Path("runs") / chosen.name)
-    given = None if coins is None else Path(coins)
+    folder = _place(out or Path("runs") / chosen.name)
+    given = None if coins is None else _place(coins)
     return Run(open_run(folder, chosen, _selection(only), given, rerun))
 
 
@@ -237,7 +237,7 @@ class Run:
         """
         records = self._records()
         self._judged = write_results(self._opened, records, force=force, write=out is None)
-        return write_site(self._opened, records, self._judged, Path(out or self._site))
+        return write_site(self._opened, records, self._judged, _place(out or self._site))
 
     def reveal(self) -> Path:
         """Write the secret that the coins come from into ``coins.json``, whose path it is: the run can be repeated.
@@ -437,6 +437,14 @@ class Run:
 
 
 # ---------------------------------------------------------------- arguments
+
+
+def _place(path: str | Path) -> Path:
+    """A path with its ``~`` expanded."""
+    try:
+        return Path(path).expanduser()
+    except RuntimeError as error:
+        raise LeakboardError(f"{path}: {error}") from error
 
 
 def _check(name: str, value: str | None, allowed: Collection[str | None]) -> None:

@@ -96,6 +96,8 @@ def _answer(asked: str, answer: str) -> None:
         text = plan_text(plan)
     except LeakboardError as error:
         text = json.dumps({"refused": str(error)})
+    except (OSError, RecursionError) as error:
+        text = json.dumps({"refused": f"{type(error).__name__}: {error}"})
     Path(answer).write_text(text, encoding="utf-8")
 
 
