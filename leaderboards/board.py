@@ -130,6 +130,8 @@ class Row:
     worst: dict[str, dict[str, Figure]] = field(default_factory=dict)
     differences: dict[str, dict[str, Figure]] = field(default_factory=dict)
     """Of worst cases, by access level and the label of the other method: above 0 where this row leaks more."""
+    useful: dict[str, dict[str, Figure]] = field(default_factory=dict)
+    """Of utilities, by the utility and the label of the other method: above 0 where this row is more useful."""
     facts: Cell = field(default_factory=Cell)
     violations: list[str] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
@@ -146,12 +148,12 @@ class Row:
         level, theirs = self._level(access), other._level(access)
         level = max(level, theirs, key=access_rank)
         here, there = self.differences.get(level, {}), other.differences.get(level, {})
-        if other.label in here:
-            return here[other.label]
-        if self.label in there:
-            found = there[self.label]
-            return replace(found, value=-found.value, low=-found.high, high=-found.low)
-        return None
+        return _either_way(here.get(other.label), there.get(self.label))
+
+    def useful_difference(self, utility: str, other: Row) -> Figure | None:
+        """How much more useful it is than another row, on the same test records; None where they were not compared."""
+        here, there = self.useful.get(utility, {}), other.useful.get(utility, {})
+        return _either_way(here.get(other.label), there.get(self.label))
 
     def _level(self, access: str) -> str:
         """The strongest level with a worst case that is within ``access``."""
@@ -164,6 +166,13 @@ class Row:
         if metric in WEAKEST and figures:
             return WEAKEST[metric](figures, key=lambda f: f.value)
         return self.facts.figure(metric)
+
+
+def _either_way(mine: Figure | None, theirs: Figure | None) -> Figure | None:
+    """A difference, from this side or turned round from the other."""
+    if mine is not None or theirs is None:
+        return mine
+    return replace(theirs, value=-theirs.value, low=-theirs.high, high=-theirs.low)
 
 
 @dataclass
@@ -306,6 +315,8 @@ def _file(row: Row, record: dict[str, Any]) -> None:
         row.warnings.append(record["reason"])
     elif metric == "bar":
         row.bar = (record["status"], record["reason"])
+    elif record.get("versus") and record["utility"]:
+        row.useful.setdefault(record["utility"], {})[record["versus"]] = figure
     elif record.get("versus"):
         row.differences.setdefault(record["access"], {})[record["versus"]] = figure
     elif record["attack"] == WORST_CASE:

@@ -2,8 +2,9 @@
 
 A rank is an interval. With *b* rows surely better than row *i* and *w* surely worse, among *n* ranked rows, *i* has a
 rank from ``1 + b`` to ``n − w``; where none is surely better rows tie. Where the results compare two rows on the same
-candidates and coins, the row with the smaller worst case is *better* when that interval leaves out 0; where they do not
-(tables of other runs, and utility), when the two rows' own intervals do not overlap.
+candidates and coins, or on the same test records, the row with the smaller worst case, or the larger utility, is
+*better* when the interval of the difference leaves out 0; where they do not (tables of other runs, and utilities that
+make no predictions), when the two rows' own intervals do not overlap.
 
 Controls are references and are not ranked. A row with a missing cell, or one that is void on this row alone, is not
 ranked either, since a worst case over fewer attacks looks more private than it is. Attacks voided by their control,
@@ -18,7 +19,7 @@ from dataclasses import dataclass, field
 
 import pandas as pd
 
-from benchmark.statistics import Estimate, Rank, pareto_front, rank_intervals, ranks
+from benchmark.statistics import Estimate, Rank, pareto_front, ranks
 from leaderboards.board import (
     ABSENT,
     Board,
@@ -173,7 +174,7 @@ def standings(group: Group, access: str) -> list[Standing]:
         standing.shown_by = leaks(group, standing)
         standing.verdict = verdict(group, standing)
         found.append(standing)
-    _give_ranks([s for s in found if s.ranked], access)
+    _give_ranks([s for s in found if s.ranked], access, chosen[0] if chosen else "")
     return sorted(found, key=_order)
 
 
@@ -251,13 +252,23 @@ def found_words(standing: Standing) -> str:
     return f"an AUC of {number(least.value)} would have been found with 80 % power"
 
 
-def _give_ranks(ranked: list[Standing], access: str) -> None:
+def _more_useful(one: Standing, other: Standing, utility: str) -> bool:
+    """Whether the utility of one row is surely the larger."""
+    difference = one.row.useful_difference(utility, other.row)
+    if difference is not None:
+        return difference.low > 0
+    mine, theirs = (_estimate(s.utility or _NOTHING) for s in (one, other))
+    return bool(mine.low > theirs.high)
+
+
+def _give_ranks(ranked: list[Standing], access: str, utility: str) -> None:
     spans = ranks([[_safer(one, other, access) for other in ranked] for one in ranked])
     for standing, span in zip(ranked, spans, strict=True):
         standing.privacy_rank = _ends(span)
     useful = [s for s in ranked if s.utility is not None and s.utility.known]
     utilities = [_estimate(s.utility) for s in useful if s.utility is not None]
-    for standing, span in zip(useful, rank_intervals(utilities), strict=True):
+    beats = [[_more_useful(one, other, utility) for other in useful] for one in useful]
+    for standing, span in zip(useful, ranks(beats), strict=True):
         standing.utility_rank = _ends(span)
     costs = [s.worst[PRIVACY_METRIC].value for s in useful]
     front = pareto_front([u.value for u in utilities], costs)

@@ -54,6 +54,7 @@ __all__ = [
     "ceiling",
     "control_figure",
     "exact",
+    "load_right",
     "load_robustness",
     "load_test_groups",
     "load_trial",
@@ -458,6 +459,18 @@ def load_utility(
             arrays["probabilities"], arrays["labels"], confidence, groups
         )
     return figures
+
+
+def load_right(store: Store, cell: Cell) -> tuple[np.ndarray, np.ndarray] | None:
+    """Labels ``(n,) int64`` of the clean test records, and which are classified right ``(n,) bool``.
+
+    None where the utility makes no predictions.
+    """
+    record = store.read(cell.key)
+    if record is None or "clean.npz" not in record.artifacts:
+        return None
+    arrays = store.arrays(cell.key, "clean")
+    return arrays["labels"], arrays["probabilities"].argmax(axis=1) == arrays["labels"]
 
 
 def load_robustness(

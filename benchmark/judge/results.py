@@ -37,6 +37,7 @@ from benchmark.judge.figures import (
     BOUNDS,
     Trial,
     exact,
+    load_right,
     load_robustness,
     load_test_groups,
     load_trial,
@@ -79,6 +80,9 @@ from benchmark.resolve import ResolvedPlugin
 from benchmark.statistics import (
     FARTHER,
     Estimate,
+    Pair,
+    SharedTest,
+    compare_utilities,
     estimate_draws,
     gate_p_threshold,
     pareto_frequency,
@@ -146,7 +150,10 @@ _SHARES = (
 _ERRORS = ("balanced_error", "mean_balanced_error")
 """Shares of which no ratio to training on the real members is taken: it divides by a number near 0."""
 
-RANKING_METRICS = ("balanced_accuracy", "macro_auroc", "accuracy")
+PAIRED_METRIC = "balanced_accuracy"
+"""What methods are compared by on the same test records."""
+
+RANKING_METRICS = (PAIRED_METRIC, "macro_auroc", "accuracy")
 """What utility is judged by: the first of these that the suite's first utility has."""
 
 GONE = ("failed", "crashed", "timeout", "out of memory", "blocked", "missing")
@@ -226,6 +233,7 @@ def collect(
     collector.surprises()
     collector.fits()
     collector.comparisons()
+    collector.useful_pairs()
     collector.pareto()
     frame = pd.DataFrame(collector.rows, columns=list(COLUMNS)).astype(dict(COLUMNS))
     curves = _curves(collector.places, collector.runs, collector.strongest, confidence)
@@ -834,24 +842,70 @@ class _Collector:
                 here = self.gains.setdefault((cells[0].dataset, cells[0].features), {})
                 here.setdefault(method.label, {})[utility.label, metric] = mean
 
-    def surprises(self) -> None:
-        """A warning on each release that is clearly more useful than the members themselves.
+    def useful_pairs(self) -> None:
+        """Rows of the differences of all pairs of methods that can be ranked, by the utility that ranks."""
+        gone = self._incomplete()
+        for place, gains in self.gains.items():
+            utility = (ranking_utility(gains) or ("", ""))[0]
+            fits = self._fits_of(place)
+            ranked = [m for m, c in fits.items() if not _is_control(c.method)]
+            ranked = [m for m in ranked if (*place, m) not in gone]
+            for pair in self._compared(place, ranked):
+                more = {"utility": utility, "versus": str(pair.right)}
+                self._fact_row(fits[pair.left], "utility_difference", pair.difference, **more)
 
-        By the utility that ranks: its interval lies above that of ``identity``, which is stricter than a test of the
-        difference would be.
+    def surprises(self) -> None:
+        """A warning on each release that is clearly more useful than the members themselves, as ``identity`` is.
+
+        By the utility that ranks, on the same test records, paid for by all methods that are looked at.
         """
         real = [m.label for m in self.plan.resolved.methods if _name_for_controls(m) == "identity"]
-        for cells in _grouped(c for c in self.plan.cells if c.kind == "fit"):
-            cell, method = cells[0], cells[0].method
-            gains = self.gains.get((cell.dataset, cell.features), {})
+        for place, gains in self.gains.items() if real else ():
             chosen = ranking_utility(gains)
-            if method is None or _is_control(method) or chosen is None or not real:
+            fits = self._fits_of(place)
+            looked = [m for m, c in fits.items() if not _is_control(c.method)]
+            for pair in self._compared(place, [*looked, real[0]], against=real[0]):
+                said = more_useful(pair)
+                if said and chosen is not None:
+                    figure = exact(1.0, pair.difference.method)
+                    cell = fits[pair.left]
+                    self._fact_row(cell, "warning", figure, reason=f"{said} ({' '.join(chosen)})")
+
+    def _fits_of(self, place: tuple[str, str]) -> dict[str, Cell]:
+        """The first cell of every method's fit in a dataset and feature space, by the method's label."""
+        cells = [c for c in self.plan.cells if c.kind == "fit" and c.method is not None]
+        here = [c for c in cells if (c.dataset, c.features) == place]
+        return {c.method.label: c for c in reversed(here) if c.method is not None}
+
+    def _compared(
+        self, place: tuple[str, str], methods: Sequence[str], against: str | None = None
+    ) -> list[Pair]:
+        """Pairs of these methods, by what their classifiers got right; none where the utility makes no predictions."""
+        chosen = ranking_utility(self.gains[place])
+        if chosen is None or chosen[1] != PAIRED_METRIC:
+            return []
+        tests: dict[tuple[int, str], SharedTest] = {}
+        cells = []
+        for cell in self.plan.cells:
+            if cell.kind != "utility" or (cell.dataset, cell.features) != place:
                 continue
-            own, members = (gains.get(label, {}).get(chosen) for label in (method.label, real[0]))
-            said = more_useful(own, members) if own and members else ""
-            if said:
-                figure = exact(1.0, "intervals apart")
-                self._fact_row(cell, "warning", figure, reason=f"{said} ({' '.join(chosen)})")
+            label = cell.method.label if cell.method else ""
+            if label not in methods or cell.utility is None or cell.utility.label != chosen[0]:
+                continue
+            if cell_status(self.plan, self.records, cell)[0] != "ok":
+                continue
+            answers = load_right(self.store, cell)
+            if answers is not None:
+                empty = SharedTest(answers[0], {}, self._test_groups(cell))
+                test = tests.setdefault((cell.seed, cell.game), empty)
+                right = {**test.right, label: answers[1]}
+                tests[cell.seed, cell.game] = replace(test, right=right)
+                cells.append(cell)
+        shared = self._overlap(cells, "test")
+        found: list[Pair] = compare_utilities(
+            list(tests.values()), self.confidence, shared, against
+        )
+        return found
 
     def fits(self) -> None:
         """Rows of what each fit cost and claims."""
@@ -1028,14 +1082,14 @@ def least_p_value(figures: Sequence[Estimate]) -> Estimate:
     return exact(min(1.0, len(figures) * least), method if len(figures) > 1 else figures[0].method)
 
 
-def more_useful(own: Estimate, members: Estimate) -> str:
+def more_useful(pair: Pair) -> str:
     """What to say of a release whose utility is clearly above that of the members; empty where it is not."""
-    if not own.low > members.high:  # also where either is not known
+    apart = pair.difference
+    if not apart.low > 0:
         return ""
-    sides = [f"{f.value:.3f} [{f.low:.3f}, {f.high:.3f}]" for f in (own, members)]
     return (
         "more useful than the members themselves: look at what it was trained on. "
-        f"{sides[0]} against {sides[1]}"
+        f"On the same test records by {apart.value:.3f} [{apart.low:.3f}, {apart.high:.3f}]"
     )
 
 

@@ -85,7 +85,14 @@ from benchmark.statistics.membership import (
     roc_band,
     tpr_at_fpr,
 )
-from benchmark.statistics.pairs import ASSUMED_SPREAD, Pair, SharedGame, compare_leaks
+from benchmark.statistics.pairs import (
+    ASSUMED_SPREAD,
+    Pair,
+    SharedGame,
+    SharedTest,
+    compare_leaks,
+    compare_utilities,
+)
 from benchmark.statistics.subgroups import (
     Vulnerability,
     by_group,
@@ -118,6 +125,7 @@ __all__ = [
     "RocBand",
     "SeedSummary",
     "SharedGame",
+    "SharedTest",
     "Vulnerability",
     "WorstLeak",
     "acceptance_range",
@@ -133,6 +141,7 @@ __all__ = [
     "cluster_effect",
     "clustered_proportion",
     "compare_leaks",
+    "compare_utilities",
     "delong_variance",
     "design_effect",
     "dp_sgd_epsilon",

@@ -1,4 +1,4 @@
-"""Who leaks less? Methods compared in pairs, worst case against worst case, on the same candidates and coins.
+"""Who leaks less, and who is more useful? Methods compared in pairs, on the same candidates and the same test records.
 
 All methods of a game face the same candidates, coins and attacks, so what is common to them cancels in a difference:
 its variance comes from the covariances of the AUCs (DeLong). The worst case of a method is that of the attack whose AUC
@@ -9,10 +9,15 @@ true worst case, and pays for the attacks among which the first was chosen.
 Over seeds the differences have an error within a seed and a spread between seeds; the latter is averaged over as in
 :func:`benchmark.statistics.over_seeds`. One seed shows no spread, so :data:`ASSUMED_SPREAD` is paid for in its place:
 a small difference of two releases is no difference of two methods.
+
+Utilities are compared likewise: the classifiers that were trained on two releases of a game classify the same test
+records, so only those count that one gets right and the other wrong. What a seed changes there (the release, and the
+training of the classifier) is no part of what they share, so its prior is :data:`UTILITY_SPREAD`, not the error within.
 """
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import combinations
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -22,16 +27,24 @@ from scipy.special import ndtr, ndtri, owens_t
 from benchmark.statistics.estimate import Estimate, check_probability
 from benchmark.statistics.leaks import floor_variance
 from benchmark.statistics.membership import placements
+from benchmark.statistics.utility import cluster_effect
 
-_EFFECTS = np.square(0.5 * np.tan(np.pi / 2 * (np.arange(120) + 0.5) / 120))
-"""Quantiles of the prior of the variance between seeds, in units of that within: a half-Cauchy deviation whose scale is
-half of that within, squared. Methods of one game share much of what a seed changes, so that less is left of it."""
+_EFFECTS = np.square(np.tan(np.pi / 2 * (np.arange(120) + 0.5) / 120))
+"""Quantiles of the prior of the variance between seeds, in units of its squared scale: a half-Cauchy deviation."""
+
+LEAK_SCALE = 0.5
+"""Scale of that prior for leaks, in standard errors within a seed: methods of one game share much of what a seed
+changes, so that less is left of it."""
 
 MOST_LENT = 4
 """Degrees of freedom, at most, that the spread between seeds of a pair borrows from the other pairs of the board."""
 
 ASSUMED_SPREAD = 0.03
 """Standard deviation of a method's AUC between seeds that is allowed for where there is one seed, which shows none."""
+
+UTILITY_SPREAD = 0.02
+"""Standard deviation of a method's utility between seeds: allowed for where there is one seed, and the scale of what is
+expected where there are more."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,6 +62,24 @@ class SharedGame:
     scores: Mapping[Any, Mapping[Any, np.ndarray]]
 
 
+@dataclass(frozen=True, eq=False)
+class SharedTest:
+    """Which test records of one game the classifiers that were trained on several releases get right.
+
+    Parameters
+    ----------
+    labels : ndarray of shape (n,), int
+        Classes of the test records, from 0.
+    right : mapping of method to ndarray of shape (n,), bool
+    groups : ndarray of shape (n,), int, optional
+        Identity of each record: see :func:`benchmark.statistics.utility.cluster_effect`.
+    """
+
+    labels: np.ndarray
+    right: Mapping[Any, np.ndarray]
+    groups: np.ndarray | None = None
+
+
 class Pair(NamedTuple):
     """Two methods compared.
 
@@ -56,8 +87,8 @@ class Pair(NamedTuple):
     ----------
     left, right : hashable
     difference : Estimate
-        Of left's worst case minus right's. The interval leaves out 0 just where ``p`` is at most the family error;
-        its limits are at the level of the pair's step in Holm's procedure.
+        Of left's figure (worst case, or utility) minus right's. The interval leaves out 0 just where ``p`` is at most
+        the family error; its limits are at the level of the pair's step in Holm's procedure.
     p : float
         Two-sided, adjusted for all pairs (Holm).
     n_seeds : int
@@ -118,7 +149,75 @@ def compare_leaks(
                 more = _Claim.of(here, left, right, shared)
                 less = _Claim.of(here, right, left, shared)
                 pairs.append((left, right, more, less, len(both)))
-    return _holm(_lend(pairs, len(methods)), confidence)
+    return _holm(_lend(pairs, len(methods)), confidence, "the same candidates (DeLong)")
+
+
+def compare_utilities(
+    tests: Sequence[SharedTest],
+    confidence: float = 0.95,
+    shared: float = 1.0,
+    against: Any = None,
+) -> list[Pair]:
+    """Compare the balanced accuracies of pairs of methods on the same test records.
+
+    Parameters
+    ----------
+    tests : sequence of SharedTest
+        One for each seed. Two methods are compared over the seeds that both have.
+    confidence : float in (0.5, 1), default=0.95
+        That no two methods of equal balanced accuracy are told apart, over all pairs (Holm).
+    shared : float in [0, 1], default=1.0
+        Share of the variance within seeds that is common to all of them: 1 for one official test set, 0 for fresh ones.
+    against : hashable, optional
+        Compare the others with this method alone.
+
+    Returns
+    -------
+    list of Pair
+        For every two methods, in the order in which they appear, that share a seed; ``right`` is ``against`` if given.
+
+    References
+    ----------
+    Bonett and Price (2012), Journal of Educational and Behavioral Statistics 37:479, for the two records added to the
+    disagreements; Holm (1979), Scandinavian Journal of Statistics 6:65.
+    """
+    check_probability("confidence", confidence)
+    methods = list(dict.fromkeys(m for test in tests for m in test.right))
+    sides = list(combinations(methods, 2))
+    if against is not None:
+        sides = [(m, against) for m in methods if m != against]
+    pairs = []
+    for left, right in sides:
+        found = [_accuracies_apart(t, left, right) for t in tests if {left, right} <= set(t.right)]
+        if found:
+            values, variances = np.array(found).T
+            more = [_utility_claim(values, variances, shared)]
+            less = [_utility_claim(-values, variances, shared)]
+            pairs.append((left, right, more, less, len(found)))
+    return _holm(pairs, confidence, "the same test records")
+
+
+def _accuracies_apart(test: SharedTest, left: Any, right: Any) -> tuple[float, float]:
+    """Difference of two balanced accuracies and its variance, given the classes' sizes.
+
+    As if two more records disagreed, one either way: where few disagree the plain variance is too small, or 0.
+    """
+    labels = np.asarray(test.labels)
+    apart = np.asarray(test.right[left], float) - np.asarray(test.right[right], float)
+    counts = np.bincount(labels)
+    weights = 1 / (counts[labels] * np.count_nonzero(counts))
+    influence = weights * (apart - (np.bincount(labels, apart) / np.maximum(counts, 1))[labels])
+    effect = cluster_effect(influence, test.groups)
+    added = 2 * np.square(weights).mean()
+    return float(weights @ apart), float(effect * (np.square(influence).sum() + added))
+
+
+def _utility_claim(values: np.ndarray, variances: np.ndarray, shared: float) -> "_Claim":
+    within = float(variances.mean())
+    scale = max(LEAK_SCALE**2 * within, 2 * UTILITY_SPREAD**2)
+    scatter = float(((values - values.mean()) ** 2).sum())
+    mean = float(values.mean())
+    return _Claim(mean, within, scatter, len(values), shared, 1, scale, UTILITY_SPREAD)
 
 
 def _lend(pairs, n_methods: int):
@@ -158,7 +257,9 @@ class _Claim(NamedTuple):
     """That one method's worst case exceeds another's: what it rests on.
 
     ``difference``: mean over seeds, of one attack on each; ``within`` and ``scatter``: error
-    within a seed (mean variance) and sum of squares between seeds; ``choices``: ways in which the first was chosen.
+    within a seed (mean variance) and sum of squares between seeds; ``choices``: ways in which the first was chosen;
+    ``scale``: squared scale of the prior of the variance between seeds; ``assumed``: spread of a method where there is
+    one seed.
     """
 
     difference: float
@@ -167,6 +268,8 @@ class _Claim(NamedTuple):
     n_seeds: int
     shared: float
     choices: int
+    scale: float
+    assumed: float = ASSUMED_SPREAD
     lent: float = 0.0
     ratio: float = 0.0
 
@@ -184,8 +287,10 @@ class _Claim(NamedTuple):
                 differences, variances = np.array(found).T
                 mean = differences.mean()
                 scatter = float(((differences - mean) ** 2).sum())
-                figures = (float(mean), float(variances.mean()), scatter)
-                claims.append(cls(*figures, len(areas), shared, 2 * len(mine)))
+                within = float(variances.mean())
+                scale = LEAK_SCALE**2 * within
+                more = (len(areas), shared, 2 * len(mine), scale)
+                claims.append(cls(float(mean), within, scatter, *more))
         by_ratio = sorted(claims, key=lambda c: c.difference / np.sqrt(c.spread + 1e-300))
         by_limit = sorted(claims, key=lambda c: c.difference - 3 * np.sqrt(c.spread))
         return list(dict.fromkeys([*by_ratio[:2], *by_limit[:2]]))
@@ -214,8 +319,8 @@ def _deviations(claim: _Claim) -> tuple[np.ndarray, float, np.ndarray]:
     """Weights of the seed effects' variances given the scatter, the error of the mean, and the effects on it."""
     n, within = claim.n_seeds, claim.within
     if n == 1:
-        return np.ones(1), float(np.sqrt(within)), np.array([np.sqrt(2) * ASSUMED_SPREAD])
-    effects = within * _EFFECTS
+        return np.ones(1), float(np.sqrt(within)), np.array([np.sqrt(2) * claim.assumed])
+    effects = claim.scale * _EFFECTS
     own = np.maximum((1 - claim.shared) * within + effects, 1e-12 * within)
     seen, freedom = claim.scatter + claim.lent * within * claim.ratio, n - 1 + claim.lent
     log_weight = -freedom / 2 * np.log(own) - seen / (2 * own)
@@ -300,8 +405,8 @@ def _limit(claim: _Claim, level: float) -> float:
     return float(max(root, -1.0))
 
 
-def _holm(pairs, confidence: float) -> list[Pair]:
-    """Adjusted p-values and intervals."""
+def _holm(pairs, confidence: float, same: str) -> list[Pair]:
+    """Adjusted p-values and intervals; ``same`` says what the methods of a pair share."""
     raw = np.array([2 * min(_p_value(more), _p_value(less)) for _, _, more, less, _ in pairs])
     adjusted, level = holm(raw, 1 - confidence)
     found = []
@@ -309,14 +414,11 @@ def _holm(pairs, confidence: float) -> list[Pair]:
         low, high = (min(_limit(c, error / 2) for c in claims) for claims in (more, less))
         high = -high
         value = float(np.clip(min(c.difference for c in more), low, high))
-        found.append(Pair(left, right, Estimate(value, low, high, _said(len(pairs), n)), p, n))
+        over = f"one seed: a spread of {more[0].assumed} between seeds is assumed"
+        over = f"hierarchical over {n} seeds" if n > 1 else over
+        said = f"paired on {same}, {over}, Holm over {len(pairs)} pairs"
+        found.append(Pair(left, right, Estimate(value, low, high, said), p, n))
     return found
-
-
-def _said(n_pairs: int, n_seeds: int) -> str:
-    assumed = f"one seed: a spread of {ASSUMED_SPREAD} between seeds is assumed"
-    over = f"hierarchical over {n_seeds} seeds" if n_seeds > 1 else assumed
-    return f"paired on the same candidates (DeLong), {over}, Holm over {n_pairs} pairs"
 
 
 def holm(p_values: np.ndarray, error: float) -> tuple[np.ndarray, np.ndarray]:

@@ -7,6 +7,7 @@ from benchmark.contracts import Field, Method, MethodInfo, Records, Release
 POINTS = {
     "methods": {
         "public_copy": "PublicCopy",
+        "public_whole": "PublicWhole",
         "finished": "Finished",
         "finished_part": "FinishedPart",
         "giant": "Giant",
@@ -51,6 +52,23 @@ class PublicCopy(Method):
         data = np.where(own[:, None], mine.data, made.astype(np.float32))
         labels = np.where(own, mine.labels, members.labels)
         return Release(records=Records(data, labels, None, members.extractor))
+
+
+class PublicWhole(Method):
+    """Loads the public dataset itself and releases all of it, the test records with it."""
+
+    info = MethodInfo(
+        name="public_whole",
+        version="1",
+        summary="The whole public dataset under another name.",
+        kinds=frozenset({"feature"}),
+    )
+
+    def fit(self, members, context):
+        """Release every record of the dataset, in another order."""
+        data, labels = _digits()
+        order = context.rng("order").permutation(len(data))
+        return _released(members, data[order], labels[order])
 
 
 class Finished(Method):

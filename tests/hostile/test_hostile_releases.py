@@ -49,19 +49,24 @@ def test_a_wrapped_release_is_found_with_one_seed_and_is_too_useful(cli, cheats,
     suite = {
         "name": "wrapped",
         "seeds": 1,
+        "limits": {"release_size": 100},
         "datasets": [{"name": "digits", "game": game}],
-        "methods": ["finished"],
+        "methods": ["finished", "public_whole", {"name": "noise", "params": {"scale": 0.3}}],
         "attacks": ["nearest_distance"],
         "utilities": ["linear_probe"],
     }
     (tmp_path / "suite.yaml").write_text(json.dumps(suite))
     where = ("--suite", tmp_path / "suite.yaml", "--out", tmp_path / "run")
     said = cli("run", *where, check=0, path=[cheats]).stdout
-    row = ranks(tmp_path / "run").loc["finished"]
+    table = ranks(tmp_path / "run")
+    row = table.loc["finished"]
     assert row["verdict"] == "not judged"
     assert "for the members of seed 0 and of other coins of its candidates" in row["unranked"]
     assert "warning finished: more useful than the members themselves" in said
     assert row["warning"] in (tmp_path / "run" / "site" / "index.html").read_text()
+    # One that holds the test records is too useful too; one that was made from the members is not.
+    assert "more useful than the members themselves" in table.loc["public_whole", "warning"]
+    assert table.loc["noise(scale=0.3)", "warning"] == ""
 
 
 @pytest.mark.parametrize(

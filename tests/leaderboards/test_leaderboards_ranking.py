@@ -493,6 +493,30 @@ def test_paired_comparisons_decide_over_overlapping_intervals():
     assert spans == {"a": (1, 1), "b": (2, 3), "c": (2, 3)}
 
 
+def test_paired_utilities_decide_over_overlapping_intervals():
+    rows = [
+        {**r, "method_label": r["method"]}
+        for name, value in (("a", 0.80), ("b", 0.84), ("c", 0.90))
+        for r in release(name, (0.6, 0.55, 0.65), (value, value - 0.08, value + 0.08))
+    ]
+    which = "utility_rank"
+    assert spans(ranked(rows), which) == {"a": (1, 3), "b": (1, 3), "c": (1, 3)}
+
+    def apart(method, other, value, low, high, utility="linear_probe"):
+        about = {"method_label": method, "versus": other, "utility": utility}
+        found = difference(method, other, value, low, high, access="")
+        return {**found, **about, "attack": "", "metric": "utility_difference"}
+
+    told = [
+        apart("a", "b", -0.04, -0.07, -0.01),
+        apart("c", "a", 0.1, 0.05, 0.15),
+        apart("b", "c", -0.06, -0.13, 0.01),
+    ]
+    assert spans(ranked([*rows, *told]), which) == {"a": (3, 3), "b": (1, 2), "c": (1, 2)}
+    others = [{**r, "utility": "another"} for r in told]
+    assert spans(ranked([*rows, *others]), which) == {"a": (1, 3), "b": (1, 3), "c": (1, 3)}
+
+
 def test_the_verdict_says_which_way_and_what_would_have_been_found():
     far = [{**r, "direction": "farther"} for r in release("a", (0.9, 0.85, 0.95))]
     base = {"dataset": "d", "features": "pixels", "method": "b", "method_params": "{}"}

@@ -8,11 +8,15 @@ from scipy.stats import multivariate_normal, norm
 from benchmark.statistics import auc
 from benchmark.statistics.pairs import (
     ASSUMED_SPREAD,
+    UTILITY_SPREAD,
     SharedGame,
+    SharedTest,
+    _accuracies_apart,
     _any_of,
     _areas,
     bivariate_normal,
     compare_leaks,
+    compare_utilities,
     holm,
 )
 
@@ -132,3 +136,56 @@ def test_holm():
     adjusted, level = holm(np.array([0.04, 0.03]), 0.05)
     np.testing.assert_allclose(adjusted, [0.06, 0.06])
     np.testing.assert_allclose(level, [0.025, 0.025])
+
+
+def test_paired_accuracies_by_hand():
+    # One class: 6 records that a alone gets right, 1 that b alone does, 13 alike; two more that disagree.
+    left = np.arange(20) != 6
+    right = np.arange(20) >= 6
+    test = SharedTest(np.zeros(20, int), {"a": left, "b": right})
+    value, variance = _accuracies_apart(test, "a", "b")
+    assert value == pytest.approx(5 / 20)
+    assert variance == pytest.approx((7 - 5**2 / 20 + 2) / 20**2)
+    twice = SharedTest(
+        np.zeros(40, int), {"a": np.tile(left, 2), "b": np.tile(right, 2)}, np.arange(40) % 20
+    )
+    plain = SharedTest(twice.labels, twice.right)
+    # pairs of equal records are one: twice the variance, by 20 / 19 as the identities are a sample
+    assert _accuracies_apart(twice, "a", "b")[1] == pytest.approx(
+        2 * 20 / 19 * _accuracies_apart(plain, "a", "b")[1]
+    )
+
+
+def test_classes_count_alike_in_paired_accuracies():
+    # Three of four records of class 0 and one of two of class 2: (3/4 + 1/2) / 2; class 1 has no records.
+    labels = np.array([0, 0, 0, 0, 2, 2])
+    right = {"a": np.array([1, 1, 1, 0, 1, 0], bool), "b": np.zeros(6, bool)}
+    value, variance = _accuracies_apart(SharedTest(labels, right), "a", "b")
+    assert value == pytest.approx(0.625)
+    spread = 4 * (3 / 16) / 8**2 + 2 * (1 / 4) / 4**2
+    added = 2 * (4 / 8**2 + 2 / 4**2) / 6
+    assert variance == pytest.approx(spread + added)
+
+
+def test_one_seed_of_utilities_allows_for_an_assumed_spread():
+    right = {"a": np.ones(100, bool), "b": np.arange(100) >= 20}
+    (pair,) = compare_utilities([SharedTest(np.zeros(100, int), right)])
+    error = np.sqrt((20 - 20**2 / 100 + 2) / 100**2 + 2 * UTILITY_SPREAD**2)
+    assert pair.p == pytest.approx(2 * ndtr(-0.2 / error))
+    assert "on the same test records, one seed: a spread of 0.02" in pair.difference.method
+
+
+def test_utilities_whose_intervals_overlap_are_told_apart_and_equal_ones_are_not():
+    rng = np.random.default_rng(5)
+    labels = np.arange(500) % 10
+    hard = rng.random(500)
+    tests = [
+        SharedTest(labels, {k: hard + 0.02 * rng.standard_normal(500) < p for k, p in rates})
+        for rates in [(("a", 0.84), ("b", 0.78), ("c", 0.78))] * 3
+    ]
+    pairs = {(p.left, p.right): p for p in compare_utilities(tests)}
+    assert told_apart(pairs["a", "b"]) and told_apart(pairs["a", "c"])
+    assert not told_apart(pairs["b", "c"])
+    against = compare_utilities(tests, against="b")
+    assert [(p.left, p.right) for p in against] == [("a", "b"), ("c", "b")]
+    assert compare_utilities([]) == [] and compare_utilities(tests[:1], against="d") == []
