@@ -663,7 +663,7 @@ def board_info(run: OpenRun, records: Mapping[str, Record], results: Results) ->
             "description": run.suite.description,
             "seeds": list(run.suite.seeds),
             "confidence": run.suite.confidence,
-            "yaml": run.suite.text(),
+            "yaml": _shareable_suite(run).text(),
         },
         "protocol": protocol(run.suite),
         "datasets": [_dataset_info(run, records, d) for d in resolved.datasets],
@@ -681,17 +681,39 @@ def board_info(run: OpenRun, records: Mapping[str, Record], results: Results) ->
         "coins": asdict(run.coins),
         "changed": [str(c) for c in changed_code(run, records)],
         "environment": environments(records.values()),
-        "command": command(run),
-        "rerun": f"{command(run)} --rerun failed",
+        "command": command(run, Path(run.root.name)),
+        "rerun": f"{command(run, Path(run.root.name))} --rerun failed",
         "generated_at": now(),
         "duration_s": sum(r.duration_s for r in records.values()),
     }
 
 
-def command(run: OpenRun) -> str:
-    """The command line that continues this run."""
+_PLACE = "…"
+"""What stands on a board for where data lie: it names people's folders, and files may be called by patients."""
+
+
+def _shareable(params: Mapping[str, Any], plugin: Any) -> dict[str, Any]:
+    """A dataset's parameters without where its data lie."""
+    places = getattr(plugin.info, "places", None) or ()
+    return {k: _PLACE if k in places and v is not None else v for k, v in params.items()}
+
+
+def _shareable_suite(run: OpenRun) -> Suite:
+    """The suite without where its data lie."""
+    plugins = {d.source.name: d.source.plugin for d in run.plan.resolved.datasets}
+    entries = [
+        entry.model_copy(update={"params": _shareable(entry.params, plugins[entry.name])})
+        if entry.name in plugins
+        else entry
+        for entry in run.suite.datasets
+    ]
+    return run.suite.model_copy(update={"datasets": entries})
+
+
+def command(run: OpenRun, folder: Path | None = None) -> str:
+    """The command line that continues this run, in its own folder or in what a board calls it."""
     only = "".join(f" --only {k}={v}" for k, values in run.only.items() for v in values)
-    return f"{Path(sys.executable).name} -m benchmark run --suite {run.suite.name} --out {run.root}{only}"
+    return f"{Path(sys.executable).name} -m benchmark run --suite {run.suite.name} --out {folder or run.root}{only}"
 
 
 def _plugin_info(plugin: ResolvedPlugin) -> dict[str, Any]:
@@ -738,7 +760,7 @@ def _dataset_info(run: OpenRun, records: Mapping[str, Record], dataset: Any) -> 
     sizes = dict(game.values) if game and game.status == "ok" else {}
     return {
         "name": dataset.label,
-        "params": dict(dataset.source.parameters),
+        "params": _shareable(dataset.source.parameters, plugin),
         "kind": dataset.kind,
         "public": plugin.public,
         "licence": getattr(plugin, "licence", "") or plugin.info.licence,

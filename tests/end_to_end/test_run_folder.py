@@ -4,6 +4,7 @@ import fcntl
 import hashlib
 import json
 import shutil
+import socket
 from pathlib import Path
 
 import numpy as np
@@ -111,6 +112,17 @@ def test_a_moved_read_only_run_without_data_and_plugins_gives_its_figures_bit_fo
     made.report(tmp_path / "again")
     pd.testing.assert_frame_equal(made.results, frame, check_exact=True)
     assert contents(folder) == before
+
+
+def test_what_may_be_handed_on_names_no_place_user_or_host(elsewhere):
+    folder, _, _ = elsewhere
+    shared = [*folder.glob("*.parquet"), *(folder / "site").rglob("*")]
+    told = b"\n".join(path.read_bytes() for path in shared if path.is_file())
+    assert b"nudge" in told
+    for secret in (str(folder.parents[1]), "hospital.npz", socket.gethostname(), str(Path.home())):
+        assert secret.encode() not in told, secret
+    tables = [pd.read_parquet(path).to_csv() for path in folder.glob("*.parquet")]
+    assert not any(str(folder.parents[1]) in table or "hospital" in table for table in tables)
 
 
 # ---------------------------------------------------------------- what is refused changes nothing
