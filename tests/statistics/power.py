@@ -66,7 +66,10 @@ SHAPES = [
     Shape("normal", 2000, 1, 2),
 ]
 
-DOUBTED = [Shape("ties", 50, 5, 4), Shape("ties", 200, 1, 4, 9), Shape("normal", 2000, 1, 2)]
+DOUBTED = [
+    *(Shape("ties", 50, 5, 4), Shape("ties", 200, 1, 4, 9), Shape("ties", 2000, 2, 4)),
+    Shape("normal", 2000, 1, 2),
+]
 """Shapes whose first 240 boards called .071 to .092: they have 1,000, the first ones among them."""
 
 
