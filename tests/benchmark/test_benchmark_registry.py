@@ -35,7 +35,7 @@ def test_a_variant_stands_for_parameters():
     ("kind", "name", "parameters", "message"),
     [
         ("methods", "k_sam", {}, r"unknown method 'k_sam'\. Did you mean 'k_same'\?.*list methods"),
-        ("attacks", "zzzz", {}, r"unknown attack 'zzzz'\. Known: blind, "),
+        ("attacks", "zzzz", {}, r"unknown attack 'zzzz'\. Known: attribute_inference, blind, "),
         ("methods", "k_same", {"kk": 5}, r"unknown parameter 'kk'\. Did you mean 'k'\?"),
         ("methods", "k_same", {"k": "5"}, r"parameter 'k': .*integer.*Got '5'"),
         ("methods", "k_same", {"k": True}, r"parameter 'k': .*Got True"),
