@@ -19,7 +19,6 @@ from benchmark.statistics.aggregate import (
     over_seeds,
     pareto_frequency,
     pareto_front,
-    rank_intervals,
     ranks,
 )
 from benchmark.statistics.epsilon import (
@@ -188,7 +187,6 @@ __all__ = [
     "pooled_tpr_at_fpr",
     "privacy_loss_epsilon",
     "proportion",
-    "rank_intervals",
     "ranks",
     "rate_excess_p_value",
     "rdp_to_epsilon",

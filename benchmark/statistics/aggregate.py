@@ -147,38 +147,13 @@ class Rank(NamedTuple):
     Attributes
     ----------
     rank, best, worst : int or None
-        Counted from 1. ``best`` is one more than the number of methods that are surely better (the
-        intervals do not overlap), ``worst`` leaves behind only those surely worse. ``rank`` is
-        ``best``: methods that nobody surely beats share rank 1. All None without a figure.
+        Counted from 1. ``best`` is one more than the number of methods that are surely better,
+        ``worst`` leaves behind only those surely worse. ``rank`` is ``best``: methods that nobody surely beats share rank 1. All None without a figure.
     """
 
     rank: int | None
     best: int | None
     worst: int | None
-
-
-def rank_intervals(estimates, higher_is_better=True):
-    """Rank methods as far as their intervals tell them apart.
-
-    Parameters
-    ----------
-    estimates : sequence of Estimate
-        Those without a figure are not ranked.
-    higher_is_better : bool, default=True
-
-    Returns
-    -------
-    list of Rank
-        In the order given.
-
-    References
-    ----------
-    Goldstein and Spiegelhalter (1996), JRSS A 159:385, on ranks of institutions; Marshall and
-    Spiegelhalter (1998), BMJ 316:1701.
-    """
-    limits = np.array([(e.low, e.high) for e in estimates], dtype=np.float64).reshape(-1, 2)
-    low, high = limits.T if higher_is_better else -limits[:, ::-1].T
-    return ranks(low[:, None] > high[None, :], [e.resolved for e in estimates])
 
 
 def ranks(beats, known=None):
@@ -194,6 +169,11 @@ def ranks(beats, known=None):
     Returns
     -------
     list of Rank
+
+    References
+    ----------
+    Goldstein and Spiegelhalter (1996), JRSS A 159:385, on ranks of institutions; Marshall and
+    Spiegelhalter (1998), BMJ 316:1701.
 
     Examples
     --------

@@ -19,7 +19,7 @@ from benchmark.statistics import (
     over_seeds,
     pareto_frequency,
     pareto_front,
-    rank_intervals,
+    ranks,
     unresolved,
 )
 
@@ -111,33 +111,26 @@ def test_over_seeds_of_lower_bounds_keeps_the_smallest():
 
 
 def test_ranks_by_hand():
-    estimates = [
-        Estimate(0.9, 0.85, 0.95, "m"),  # surely better than the last two
-        Estimate(0.8, 0.70, 0.90, "m"),  # overlaps with the first
-        Estimate(0.6, 0.50, 0.69, "m"),
-        Estimate(0.5, 0.40, 0.60, "m"),
-        unresolved("m", "nothing"),
-    ]
-    assert rank_intervals(estimates) == [
+    """Of five methods the first beats the third and fourth, the second the fourth; the fifth has no figure."""
+    beats = np.zeros((5, 5), bool)
+    beats[[0, 0, 1, 4], [2, 3, 3, 0]] = True
+    assert ranks(beats, [True, True, True, True, False]) == [
         Rank(1, 1, 2),
-        Rank(1, 1, 2),
-        Rank(3, 3, 4),
+        Rank(1, 1, 3),
+        Rank(2, 2, 4),
         Rank(3, 3, 4),
         Rank(None, None, None),
     ]
-    lower = rank_intervals(estimates, higher_is_better=False)
-    assert [r.rank for r in lower] == [3, 3, 1, 1, None]
-    assert rank_intervals([]) == []
+    assert ranks(np.zeros((0, 0), bool)) == []
 
 
 @settings(deadline=None)
-@given(st.lists(st.floats(0, 1), min_size=1, max_size=12), st.booleans())
-def test_ranks_of_exact_values_are_competition_ranks(values, higher):
-    ranks = rank_intervals([Estimate(v, v, v, "exact") for v in values], higher)
-    expected = rankdata(-np.array(values) if higher else values, method="min")
-    last = rankdata(-np.array(values) if higher else values, method="max")
-    assert [r.best for r in ranks] == list(expected)
-    assert [r.worst for r in ranks] == list(last)
+@given(st.lists(st.floats(0, 1), min_size=1, max_size=12))
+def test_ranks_of_exact_values_are_competition_ranks(values):
+    column = np.array(values)
+    found = ranks(column[:, None] > column[None, :])
+    assert [r.best for r in found] == list(rankdata(-column, method="min"))
+    assert [r.worst for r in found] == list(rankdata(-column, method="max"))
 
 
 def test_pareto_front_by_hand():
