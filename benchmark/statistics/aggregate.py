@@ -148,7 +148,8 @@ class Rank(NamedTuple):
     ----------
     rank, best, worst : int or None
         Counted from 1. ``best`` is one more than the number of methods that are surely better,
-        ``worst`` leaves behind only those surely worse. ``rank`` is ``best``: methods that nobody surely beats share rank 1. All None without a figure.
+        ``worst`` leaves behind only those surely worse. ``rank`` is ``best``: methods that nobody
+        surely beats share rank 1. All None without a figure.
     """
 
     rank: int | None

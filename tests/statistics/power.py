@@ -68,9 +68,10 @@ SHAPES = [
 
 DOUBTED = [
     *(Shape("ties", 50, 5, 4), Shape("ties", 200, 1, 4, 9), Shape("ties", 2000, 2, 4)),
-    Shape("normal", 2000, 1, 2),
+    *(Shape("normal", 2000, 1, 2), Shape("atoms", 50, 10, 4)),
 ]
-"""Shapes whose first 240 boards called .071 to .092: they have 1,000, the first ones among them."""
+"""Shapes of 1,000 boards: four of which the first 240, which are among them, called .071 to .092, and one that called
+.081 while the coins of its first two units were fixed."""
 
 
 # --- Scores --------------------------------------------------------------------------------------
