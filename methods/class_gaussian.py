@@ -15,14 +15,13 @@ from benchmark.contracts import (
     Access,
     Context,
     Field,
-    LeakboardError,
     Method,
     MethodInfo,
     Records,
     Release,
     Saved,
 )
-from benchmark.learning.sampling import as_images, scaled_counts
+from benchmark.learning.sampling import as_images, labels_to_draw, scaled_counts
 from benchmark.learning.spread import Spread
 
 __all__ = ["ClassGaussian"]
@@ -123,16 +122,7 @@ class _Draws:
         LeakboardError
             For a label that no member has.
         """
-        counts = self.state["class_counts"]
-        if labels is None:
-            labels = rng.choice(len(counts), size=n, p=counts / counts.sum())
-        labels = np.asarray(labels, np.int64)
-        known = np.flatnonzero(counts)
-        if labels.shape != (n,) or not np.isin(labels, known).all():
-            raise LeakboardError(
-                f"labels must be of shape ({n},) and among the members' classes, {known.tolist()}. "
-                f"Got shape {labels.shape} with {np.unique(labels).tolist()}."
-            )
+        labels = labels_to_draw(n, labels, self.state["class_counts"], rng)
         data = np.empty((n, *self.shape), np.uint8 if self.images else np.float32)
         for start in range(0, n, _DRAWN_AT_ONCE):
             rows = slice(start, start + _DRAWN_AT_ONCE)

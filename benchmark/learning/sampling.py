@@ -11,7 +11,14 @@ from benchmark.contracts import Context, LeakboardError, Records
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["GeneratorSampler", "apportioned", "as_images", "fresh_records", "scaled_counts"]
+__all__ = [
+    "GeneratorSampler",
+    "apportioned",
+    "as_images",
+    "fresh_records",
+    "labels_to_draw",
+    "scaled_counts",
+]
 
 # Records made at once, which bounds memory.
 FEATURES_AT_ONCE = 8192
@@ -59,23 +66,11 @@ class GeneratorSampler:
         LeakboardError
             For a label that no member has.
         """
-        if labels is None:
-            shares = self.class_counts / self.class_counts.sum()
-            labels = rng.choice(len(shares), size=n, p=shares)
-        labels = np.asarray(labels, dtype=np.int64)
-        self._check(n, labels)
+        labels = labels_to_draw(n, labels, self.class_counts, rng)
         module: Any = self.generator
         codes = rng.standard_normal((n, module.latent), dtype=np.float32)
         data = self._decode(codes * np.float32(self.scale), labels)
         return Records(data, labels, extractor=self.extractor)
-
-    def _check(self, n: int, labels: np.ndarray) -> None:
-        known = np.flatnonzero(self.class_counts)
-        if labels.shape != (n,) or not np.isin(labels, known).all():
-            raise LeakboardError(
-                f"labels must be of shape ({n},) and among the members' classes, {known.tolist()}. "
-                f"Got shape {labels.shape} with {np.unique(labels).tolist()}."
-            )
 
     def _decode(self, codes: np.ndarray, labels: np.ndarray) -> np.ndarray:
         import torch
@@ -92,6 +87,28 @@ class GeneratorSampler:
                 made = self.generator(z, y).cpu().numpy()
                 data[rows] = as_images(made, self.shape) if images else made
         return data
+
+
+def labels_to_draw(
+    n: int, labels: np.ndarray | None, class_counts: np.ndarray, rng: np.random.Generator
+) -> np.ndarray:
+    """The given labels ``(n,) int64``, or as many drawn from the shares of ``class_counts (C,)`` where there are none.
+
+    Raises
+    ------
+    LeakboardError
+        For another number of labels, or one that no member has.
+    """
+    if labels is None:
+        labels = rng.choice(len(class_counts), size=n, p=class_counts / class_counts.sum())
+    labels = np.asarray(labels, dtype=np.int64)
+    known = np.flatnonzero(class_counts)
+    if labels.shape != (n,) or not np.isin(labels, known).all():
+        raise LeakboardError(
+            f"labels must be of shape ({n},) and among the members' classes, {known.tolist()}. "
+            f"Got shape {labels.shape} with {np.unique(labels).tolist()}."
+        )
+    return labels
 
 
 def as_images(pixels: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:

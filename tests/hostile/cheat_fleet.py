@@ -51,12 +51,13 @@ class VagueFleet(SwappedFleet):
 
     def fit_many(self, members, contexts):
         """Releases of members that have noise of their own already."""
-        made = []
-        for own, context in zip(members, contexts, strict=True):
-            noise = context.rng("more noise").normal(0, 2, own.data.shape)
-            data = (own.data + noise * own.data.std()).astype("float32")
-            made.append(self.fit(own.replace(data=data), context))
-        return made
+        return [self.fit(_noisier(m, c), c) for m, c in zip(members, contexts, strict=True)]
+
+
+def _noisier(members, context):
+    """The members with noise of two deviations of all their values."""
+    noise = context.rng("more noise").normal(0, 2, members.data.shape)
+    return members.replace(data=(members.data + noise * members.data.std()).astype("float32"))
 
 
 FITS = itertools.count()
@@ -76,12 +77,7 @@ class WearyFleet(SwappedFleet):
 
     def fit(self, members, context):
         """The members with noise, the more the later."""
-        if next(FITS):
-            noise = context.rng("more noise").normal(0, 2, members.data.shape)
-            members = members.replace(
-                data=(members.data + noise * members.data.std()).astype("float32")
-            )
-        return super().fit(members, context)
+        return super().fit(_noisier(members, context) if next(FITS) else members, context)
 
 
 class GiantFleet(SwappedFleet):
