@@ -166,7 +166,7 @@ class ClaimFigure(_Model):
 
     ``method``, ``attack`` and ``utility`` are a label, such as ``k_same(k=5)``; a name, which stands for every variant
     in the suite; or either with ``*`` for anything. With ``perturbation`` the figure is the mean over ``severities``
-    (default: all).
+    (default: all). The attack ``worst_case`` is the worst of all that were judged, with whatever access.
     """
 
     method: str = Field(min_length=1)
@@ -189,23 +189,50 @@ ClaimSide = Annotated[
 ]
 
 
+class ClaimCondition(_Model):
+    """Which rows a claim is about: those whose figure is not above the left side's by more than ``margin``.
+
+    So methods are compared at equal leakage: ``among: {metric: auc, attack: worst_case}``.
+    """
+
+    metric: str = Field(min_length=1)
+    utility: str | None = None
+    attack: str | None = None
+    margin: float = Field(default=0.0, ge=0, allow_inf_nan=False)
+
+
 class Claim(_Model):
     """What a paper says of two figures, to be judged by this run (see :mod:`benchmark.judge.claims`).
 
     ``left relation right``: with ``>=`` the left may fall behind by up to ``margin``, with ``>`` it must be ahead by
-    more than that; likewise for ``<=`` and ``<``. Judged in every place that has the figures, or in ``dataset`` and
-    ``features`` alone.
+    more than that; likewise for ``<=`` and ``<``; ``within`` says that they differ by at most ``margin``, as from a
+    published figure. Judged in every place that has the figures, or in ``dataset`` and ``features`` alone; with
+    ``among`` only against right sides that meet the condition. ``paper`` is what the paper itself measured and
+    ``differs`` what is other here, both in words, for the board.
     """
 
     id: str = Field(pattern=r"^[a-z0-9][a-z0-9_-]*$")
     text: str = Field(min_length=1)
     source: str = ""
+    paper: str = ""
+    differs: str = ""
     left: ClaimFigure
     right: ClaimSide
-    relation: Literal[">=", ">", "<=", "<"]
+    relation: Literal[">=", ">", "<=", "<", "within"]
     margin: float = Field(default=0.0, ge=0, allow_inf_nan=False)
+    among: ClaimCondition | None = None
     dataset: str | None = None
     features: str | None = None
+
+    @model_validator(mode="after")
+    def _can_be_judged(self) -> Claim:
+        if self.relation == "within" and not self.margin:
+            raise ValueError("'within' needs a margin above 0: how far may the two lie apart?")
+        if self.among is not None and not isinstance(self.right, ClaimFigure):
+            raise ValueError(
+                "'among' chooses right sides by a figure of theirs, and a number has none"
+            )
+        return self
 
 
 class Limits(_Model):

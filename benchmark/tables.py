@@ -183,5 +183,7 @@ def claims_table(comparisons: Sequence[Comparison]) -> Table:
             interval(c.difference.value, c.difference.low, c.difference.high),
         )
         verdict = Text(c.verdict, style=CLAIM_STYLES.get(c.verdict, "dim"))
+        if c.seeds_needed is not None:
+            verdict.append(f"\n(about {c.seeds_needed} seeds\nwould decide)")
         table.add_row(verdict, *map(Text, cells))
     return table

@@ -51,8 +51,9 @@ def build_site(
         - perturbations: the same, with n_severities;
         - controls: list of {attack, dataset, features, control, metric, required, measured, low, high, passed, looks,
           note};
-        - claims: list of {id, text, source, margin, verdict, rows}, the rows with dataset, features, figure, relation,
-          left and right (names, values, limits), difference, ci_low, ci_high, ci_method, n_seeds, verdict, reason;
+        - claims: list of {id, text, source, paper, differs, margin, verdict, places, rows}: places with dataset,
+          features, verdict, counts by verdict; rows with dataset, features, figure, relation, left and right (names,
+          values, limits), difference, ci_low, ci_high, ci_method, n_seeds, verdict, reason, seeds_needed;
         - exposed: list of {dataset, features, method, method_params, attack_label, unit, n_records, n_judged, large,
           n_above, n_below, public, top: list of {id, lift, exposure, baseline, runs_in, runs_out}};
         - pairs: list of {dataset, features, method, method_params, attack, attack_params, n_pairs, n_members, nearest,

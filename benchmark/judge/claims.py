@@ -15,7 +15,11 @@ feature space, it is judged by the *difference* left − right, taken seed by se
 The verdict is ``reproduced`` where the whole interval satisfies the relation, ``not reproduced`` where none of it does,
 ``undecided`` where the boundary is inside or where there is one seed alone (which says nothing of others;
 with a spread of 0.03 in AUC it would be wrong one time in four), and ``no figure`` where there is nothing to compare.
-Every verdict holds at the run's confidence by itself: of twenty, one may be chance.
+Every verdict holds at the run's confidence by itself: of twenty, one may be chance. An undecided one comes with the
+number of seeds that would decide it (:func:`seeds_to_decide`).
+
+A claim's condition (``among``) sets aside right sides whose figure is above the left side's, where the interval of
+*that* difference leaves no doubt: what buys its utility with leakage is no rival at equal leakage.
 
 A lower bound on ε is a one-sided interval by itself, and is judged as such: by what the board shows of it over the
 seeds, with nothing above it. It can be said to exceed a number, never to stay below one.
@@ -29,22 +33,27 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from statistics import NormalDist
 from typing import Any
 
 import pandas as pd
 
+from benchmark.contracts import Access
 from benchmark.judge.figures import BOUNDS, mean_over_seeds
 from benchmark.judge.results import is_share
 from benchmark.statistics import Estimate, over_seeds
-from benchmark.suite import Claim, ClaimFigure
+from benchmark.suite import Claim, ClaimCondition, ClaimFigure
 
 __all__ = [
     "CLAIM_COLUMNS",
     "NOT_REPRODUCED",
     "NO_FIGURE",
+    "PARTLY",
     "REPRODUCED",
+    "SET_ASIDE",
     "UNDECIDED",
     "Comparison",
     "claims_frame",
@@ -53,14 +62,24 @@ __all__ = [
     "judge_claim",
     "judge_claims",
     "overall",
+    "seeds_to_decide",
     "verdict",
 ]
 
 REPRODUCED, NOT_REPRODUCED = "reproduced", "not reproduced"
 UNDECIDED, NO_FIGURE = "undecided", "no figure"
+SET_ASIDE = "set aside"
+"""A comparison that the claim's condition leaves out."""
+PARTLY = "in part"
+"""A claim that is reproduced in some comparisons and not in others."""
+
+MOST_SEEDS_TO_DECIDE = 1000
+"""More than these are not named: such a difference is as good as none."""
 
 Figures = Mapping[int | None, Estimate]
 """A figure by seed; under None where only its summary over seeds is known (a worst case)."""
+
+WORST_CASE = "worst_case"
 
 Name = tuple[str, str]
 """The method, and what is measured of it."""
@@ -86,6 +105,7 @@ class Comparison:
     n_seeds: int
     verdict: str
     reason: str = ""
+    seeds_needed: int | None = None
 
 
 def judge_claims(
@@ -120,9 +140,10 @@ def judge_claim(frame: pd.DataFrame, claim: Claim, confidence: float = 0.95) -> 
             continue  # nothing of what the claim is about was run here
         if not left or not right:
             found.append(_without_figure(claim, place, left, right))
+        above = _above(here, claim, confidence)
         for a in left.items():
             for b in right.items():
-                found.append(_compare(claim, place, a, b, confidence))
+                found.append(_compare(claim, place, a, b, confidence, above(a[0][0], b[0][0])))
     return found or [_without_figure(claim, {"dataset": "", "features": ""}, {}, {})]
 
 
@@ -151,7 +172,9 @@ def verdict(claim: Claim, figure: Estimate) -> str:
         low, high = -high, -low
     if math.isnan(low) or math.isnan(high):
         return UNDECIDED
-    if claim.relation.endswith("="):
+    if claim.relation == "within":
+        holds, fails = -claim.margin <= low and high <= claim.margin, max(low, -high) > claim.margin
+    elif claim.relation.endswith("="):
         holds, fails = low >= -claim.margin, high < -claim.margin
     else:
         holds, fails = low > claim.margin, high <= claim.margin
@@ -159,13 +182,56 @@ def verdict(claim: Claim, figure: Estimate) -> str:
 
 
 def overall(verdicts: Sequence[str]) -> str:
-    """One verdict for all comparisons of a claim: it must be reproduced in each of those with a figure."""
-    known = [v for v in verdicts if v != NO_FIGURE]
+    """One verdict for all comparisons of a claim that have a figure and are not set aside.
+
+    ``reproduced`` needs all of them; one that is not, beside one that is, makes it ``in part``, beside none
+    ``not reproduced``.
+    """
+    known = {v for v in verdicts if v not in (NO_FIGURE, SET_ASIDE)}
     if not known:
         return NO_FIGURE
     if NOT_REPRODUCED in known:
-        return NOT_REPRODUCED
+        return PARTLY if REPRODUCED in known else NOT_REPRODUCED
     return UNDECIDED if UNDECIDED in known else REPRODUCED
+
+
+def seeds_to_decide(claim: Claim, figure: Estimate, n_seeds: int, power: float = 0.8) -> int | None:
+    """How many seeds would decide a claim with this power, if the difference is what it seems.
+
+    Half the interval is taken to shrink by the root of the number of seeds. That holds for the spread between seeds
+    and less for what seeds share, such as their test records: read it as an order of magnitude.
+
+    Parameters
+    ----------
+    claim : Claim
+    figure : Estimate
+        The difference over ``n_seeds`` seeds, undecided.
+    n_seeds : int
+    power : float in (0, 1), default=0.8
+
+    Returns
+    -------
+    int or None
+        None where nothing can be said: no interval, no distance from the boundary, or more than
+        ``MOST_SEEDS_TO_DECIDE``.
+    """
+    bounds = {
+        "within": (-claim.margin, claim.margin),
+        ">=": (-claim.margin,),
+        "<": (-claim.margin,),
+    }
+    gap, half = min(
+        (
+            abs(figure.value - bound),
+            figure.value - figure.low if figure.value > bound else figure.high - figure.value,
+        )
+        for bound in bounds.get(claim.relation, (claim.margin,))
+    )
+    if not (math.isfinite(half) and half > 0 and gap > 0 and n_seeds):
+        return None
+    more = (1 + NormalDist().inv_cdf(power) / NormalDist().inv_cdf(0.975)) * half / gap
+    needed = max(math.ceil(n_seeds * more**2), n_seeds + 1)
+    return needed if needed <= MOST_SEEDS_TO_DECIDE else None
 
 
 # ---------------------------------------------------------------- figures of the table
@@ -186,6 +252,12 @@ def _series(rows: pd.DataFrame, wanted: ClaimFigure) -> dict[Name, dict[int | No
         chosen = chosen[same]
         if wanted.severities:
             chosen = chosen[chosen["severity"].isin(wanted.severities)]
+    if chosen["attack"].eq(WORST_CASE).any():
+        # It stands there once for each access level; all of them hold together, and the last is over all attacks.
+        worst = chosen[chosen["attack"].eq(WORST_CASE)]
+        levels = worst["access"].map(lambda name: Access[name.upper()].value)
+        most = levels.groupby(worst["method_label"]).transform("max")
+        chosen = chosen.drop(worst.index[levels < most])
     found = {}
     parts = ["method_label", "attack_label", "utility", "perturbation"]
     for names, variant in chosen.groupby(parts, sort=False, dropna=False):
@@ -275,6 +347,7 @@ def _compare(
     named_left: tuple[Name, Figures],
     named_right: tuple[Name, Figures],
     confidence: float,
+    aside: str,
 ) -> Comparison:
     (left_method, what), left = named_left
     (right_method, other), right = named_right
@@ -286,6 +359,8 @@ def _compare(
         mean_over_seeds(list(side), confidence, _range(figure))
         for side, figure in zip(sides, (claim.left, claim.right), strict=True)
     )
+    said = _verdict_of_seeds(claim, found, len(pairs), by_seed=None not in left)
+    by_seed = None not in left and said == UNDECIDED and not aside
     return Comparison(
         claim=claim,
         **place,
@@ -296,9 +371,42 @@ def _compare(
         right_figure=right_figure,
         difference=found,
         n_seeds=len(pairs),
-        verdict=_verdict_of_seeds(claim, found, len(pairs), by_seed=None not in left),
-        reason=found.reason,
+        verdict=SET_ASIDE if aside and said != NO_FIGURE else said,
+        reason=aside or found.reason,
+        seeds_needed=seeds_to_decide(claim, found, len(pairs)) if by_seed else None,
     )
+
+
+def _above(rows: pd.DataFrame, claim: Claim, confidence: float) -> Callable[[str, str], str]:
+    """Why a method's figures are set aside beside another's by the claim's condition; empty where they are not."""
+    among = claim.among
+    if among is None:
+        return lambda left, right: ""
+
+    def figures(method: str) -> Figures:
+        wanted = ClaimFigure(
+            method=method, metric=among.metric, utility=among.utility, attack=among.attack
+        )
+        return next(iter(_series(rows, wanted).values()), {})
+
+    def above(left: str, right: str) -> str:
+        pairs = _pairs(figures(right), figures(left), confidence)
+        if not pairs:
+            return f"no {_of(among)} to choose by"
+        excess = _over_pairs(pairs, confidence)
+        if math.isnan(excess.low) or excess.low <= among.margin:
+            return ""
+        other, own = (
+            mean_over_seeds(list(side), confidence).value for side in zip(*pairs, strict=True)
+        )
+        return f"{_of(among)} {other:.3g}, above {own:.3g}"
+
+    return above
+
+
+def _of(among: ClaimCondition) -> str:
+    by = among.attack or among.utility
+    return f"{among.metric} by {by}" if by else among.metric
 
 
 def _verdict_of_seeds(claim: Claim, figure: Estimate, n_seeds: int, *, by_seed: bool) -> str:
@@ -358,7 +466,8 @@ def _without_figure(
     none = Estimate(math.nan, math.nan, math.nan, "")
     return Comparison(
         claim=claim,
-        **place,
+        dataset=place["dataset"],
+        features=place["features"],
         figure=claim.left.metric,
         left=claim.left.method,
         right=name,
@@ -374,10 +483,11 @@ def _without_figure(
 # ---------------------------------------------------------------- as a table
 
 CLAIM_COLUMNS = (
-    *("claim", "text", "source", "dataset", "features", "figure"),
+    *("claim", "text", "source", "paper", "differs", "dataset", "features", "figure"),
     *("left", "relation", "right", "margin"),
     *("left_value", "left_low", "left_high", "right_value", "right_low", "right_high"),
     *("difference", "ci_low", "ci_high", "ci_method", "n_seeds", "verdict", "reason"),
+    "seeds_needed",
 )
 """Columns of ``claims.parquet``."""
 
@@ -386,12 +496,14 @@ def claims_frame(comparisons: Sequence[Comparison]) -> pd.DataFrame:
     """One row for each comparison; what is unknown is NaN."""
     rows = [
         (
-            *(c.claim.id, c.claim.text, c.claim.source, c.dataset, c.features),
+            *(c.claim.id, c.claim.text, c.claim.source, c.claim.paper, c.claim.differs),
+            *(c.dataset, c.features),
             *(c.figure, c.left, c.claim.relation, c.right, c.claim.margin),
             *(c.left_figure.value, c.left_figure.low, c.left_figure.high),
             *(c.right_figure.value, c.right_figure.low, c.right_figure.high),
             *(c.difference.value, c.difference.low, c.difference.high, c.difference.method),
             *(c.n_seeds, c.verdict, c.reason),
+            math.nan if c.seeds_needed is None else float(c.seeds_needed),
         )
         for c in comparisons
     ]
@@ -408,10 +520,30 @@ def claims_summary(comparisons: Sequence[Comparison]) -> list[dict[str, Any]]:
             "id": claim_id,
             "text": found[0].claim.text,
             "source": found[0].claim.source,
+            "paper": found[0].claim.paper,
+            "differs": found[0].claim.differs,
             "margin": found[0].claim.margin,
             "verdict": overall([c.verdict for c in found]),
             "reproduced": sum(c.verdict == REPRODUCED for c in found),
+            "places": _places(found),
             "rows": claims_frame(found).to_dict("records"),
         }
         for claim_id, found in by_claim.items()
+    ]
+
+
+def _places(found: Sequence[Comparison]) -> list[dict[str, Any]]:
+    """A claim's verdict on each dataset, and how many comparisons came to which: a verdict names its data."""
+    by_place: dict[tuple[str, str], list[str]] = {}
+    for c in found:
+        by_place.setdefault((c.dataset, c.features), []).append(c.verdict)
+    return [
+        {
+            "dataset": dataset,
+            "features": features,
+            "verdict": overall(verdicts),
+            "counts": dict(Counter(verdicts)),
+        }
+        for (dataset, features), verdicts in by_place.items()
+        if dataset
     ]

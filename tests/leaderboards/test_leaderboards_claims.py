@@ -36,7 +36,27 @@ def row(verdict="reproduced", **changes):
 CLAIMS = [
     {
         **{"id": "utility", "text": "As useful as k-Same", "source": NASTY, "margin": 0.01},
-        **{"verdict": "not reproduced", "rows": [row(), row("not reproduced", dataset=NASTY)]},
+        **{"paper": f".828 {NASTY}", "differs": f"28 pixels {NASTY}", "verdict": "in part"},
+        "places": [
+            {
+                "dataset": "digits",
+                "features": "pixels",
+                "verdict": "reproduced",
+                "counts": {"reproduced": 1},
+            },
+            {
+                "dataset": NASTY,
+                "features": "pixels",
+                "verdict": "undecided",
+                "counts": {"undecided": 2},
+            },
+        ],
+        "rows": [
+            row(),
+            row("not reproduced", dataset=NASTY),
+            row("undecided", seeds_needed=33.0),
+            row("set aside", relation="within", reason="auc by worst_case 0.9, above 0.55"),
+        ],
     },
     {
         **{"id": "none", "text": "Unheard of", "source": "", "margin": 0.0, "verdict": "no figure"},
@@ -64,9 +84,14 @@ def test_both_figures_the_difference_and_the_verdict_are_shown(info):
     for text in ("0.913", "[0.900, 0.920]", "0.871", "0.0420", "[0.0310, 0.0530]", "3 seeds"):
         assert text in section
     assert '≥<span class="also">within 0.01</span>' in section and "&gt;=" not in section
-    assert "0 reproduced, 1 not reproduced, 0 undecided, 1 no figure, of 2." in section
+    assert "0 reproduced, 1 in part, 0 not reproduced, 0 undecided, 1 no figure, of 2." in section
     assert section.count("✓ reproduced") == 1
-    assert section.count("✕ not reproduced") == 2, "one row, and the claim as a whole"
+    assert section.count("✕ not reproduced") == 1
+    assert "about 33 seeds would decide" in section
+    assert '=<span class="also">within 0.01</span>' in section, "the relation of a published figure"
+    assert "auc by worst_case 0.9, above 0.55" in section
+    assert "In the paper: .828" in section and "What differs here: 28 pixels" in section
+    assert "digits as pixels: reproduced (1 reproduced)" in section
     assert "no figure for auroc of gan" in section
     assert "nan" not in section
     assert NASTY not in section
@@ -81,7 +106,7 @@ def test_no_section_where_the_suite_claims_nothing():
 def test_json_has_the_claims_without_nan(info, tmp_path):
     leaderboards.write_json(make_results(), info, tmp_path)
     claims = json.loads((tmp_path / "leaderboard.json").read_text(encoding="utf-8"))["claims"]
-    assert [c["verdict"] for c in claims] == ["not reproduced", "no figure"]
+    assert [c["verdict"] for c in claims] == ["in part", "no figure"]
     assert claims[0]["rows"][0]["right_low"] is None
     assert claims[0]["rows"][0]["difference"] == 0.042
 
