@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 import numpy as np
 
@@ -37,6 +37,7 @@ from benchmark.learning.feature_generator import (
     to_numpy,
 )
 from benchmark.learning.sampling import scaled_counts
+from benchmark.learning.spread import Spread
 
 if TYPE_CHECKING:
     from benchmark.learning.cvae import CVAENetwork, FeatureGenerator
@@ -54,10 +55,16 @@ class CVAE(Method):
     and the decoder's mean as the record. ``sample`` without labels draws them from the members' class
     shares and a fresh code for each record (the paper's "online" variant).
 
+    Two things of ours, for features alone. ``components`` lets the network work on the members' principal components,
+    which costs less and leaves what varies little out. The decoder's mean lacks what the code does not tell:
+    ``decoder_noise: diagonal`` adds normal noise to each feature, with the standard deviation of what the network
+    leaves of the records that were kept from training.
+
     Early stopping uses a share of the members that is kept from training, by identity where there
     are identities, and never the last training record of a class.
 
-    No formal guarantee. Class counts and the ranges of the features are released as they are.
+    No formal guarantee. What is kept of the members: the network, class counts, the ranges of the features (or their
+    mean, principal components and ranges on these), and the standard deviations of the noise.
     """
 
     info: ClassVar[MethodInfo] = MethodInfo(
@@ -92,6 +99,14 @@ class CVAE(Method):
     release_size: float = Field(
         1.0, gt=0, allow_inf_nan=False, description="records released, in multiples of the members"
     )
+    components: int = Field(
+        0,
+        ge=0,
+        description="principal components that the network sees; 0 for the features themselves",
+    )
+    decoder_noise: Literal["none", "diagonal"] = Field(
+        "none", description="noise about the decoder's mean in released records"
+    )
 
     def fit(self, members: Records, context: Context) -> Release:
         """Train on the members and draw the release.
@@ -124,14 +139,15 @@ class CVAE(Method):
             progress=contexts[0].progress if contexts else lambda fraction: None,
         )
         return [
-            self._release(generator, summary, m, c)
-            for (_, generator), summary, m, c in zip(
+            self._release(trainee, generator, summary, m, c)
+            for (trainee, generator), summary, m, c in zip(
                 prepared, summaries, members, contexts, strict=True
             )
         ]
 
     def _release(
         self,
+        trainee: Trainee,
         generator: FeatureGenerator,
         summary: TrainingSummary,
         members: Records,
@@ -143,11 +159,18 @@ class CVAE(Method):
                 f"{summary.epochs} epochs. Got lr={self.lr}; try a smaller one, such as 1e-3."
             )
         counts = np.bincount(members.labels)
-        sample = sampler(generator, counts, members, self.sample_scale)
+        noise = None
+        if self.decoder_noise == "diagonal":
+            noise = self._left_over(generator, members, context)
+        sample = sampler(generator, counts, members, self.sample_scale, noise)
         labels = np.repeat(np.arange(len(counts)), scaled_counts(counts, self.release_size))
         return Release(
             records=sample(len(labels), labels, context.rng("release")),
-            state={**to_numpy(generator), "class_counts": counts},
+            state={
+                **to_numpy(generator),
+                "class_counts": counts,
+                **({} if noise is None else {"noise": noise}),
+            },
             sample=sample,
             weights=generator,
             notes={
@@ -175,13 +198,16 @@ class CVAE(Method):
         from benchmark.learning.fleet import Trainee
         from benchmark.learning.training import build
 
+        self._check(members)
         n_classes = int(members.labels.max()) + 1
-        minimum, width = _scaling(members)
-        x = torch.from_numpy(scale(members, minimum, width)).to(context.device)
+        basis = _components(members, self.components) if self.components else ()
+        seen = _along(members, *basis) if basis else members
+        minimum, width = _scaling(seen)
+        x = torch.from_numpy(scale(seen, minimum, width)).to(context.device)
         onehot = F.one_hot(torch.from_numpy(members.labels), n_classes).float().to(context.device)
         validation = split_by_identity(members, self.validation_fraction, context.rng("split"))
         network = build(
-            lambda: self._network(members.data.shape[1:], n_classes),
+            lambda: self._network(seen.data.shape[1:], n_classes),
             context.torch_generator("weights"),
             context.device,
         )
@@ -191,8 +217,32 @@ class CVAE(Method):
             (x[validation], onehot[validation]) if validation.any() else (x, onehot),
             context.torch_generator("training"),
         )
-        scaling = (torch.from_numpy(array).to(context.device) for array in (minimum, width))
-        return trainee, FeatureGenerator(network, *scaling)
+        numbers = (torch.from_numpy(array).to(context.device) for array in (minimum, width, *basis))
+        return trainee, FeatureGenerator(network, *numbers)
+
+    def _check(self, members: Records) -> None:
+        """Refuse images where parameters are for features alone."""
+        if members.kind == "image" and (self.components or self.decoder_noise != "none"):
+            raise LeakboardError(
+                "The parameters 'components' and 'decoder_noise' of 'cvae' are for features, and these are images. "
+                f"Got components={self.components}, decoder_noise={self.decoder_noise!r}; leave them out, or let the "
+                "method see features (space: features)."
+            )
+
+    def _left_over(
+        self, generator: FeatureGenerator, members: Records, context: Context
+    ) -> np.ndarray:
+        """Root mean square ``(D,) float32`` of what reconstructions leave of the records kept from training."""
+        import torch
+
+        kept = split_by_identity(members, self.validation_fraction, context.rng("split"))
+        held = members.take(np.flatnonzero(kept)) if kept.any() else members
+        x = torch.from_numpy(held.data).to(context.device)
+        labels = torch.from_numpy(held.labels).to(context.device)
+        with torch.no_grad():
+            mean, _ = generator.encode(x, labels)
+            left = x - generator(mean, labels)
+        return left.square().mean(dim=0).sqrt().cpu().numpy()
 
 
 def split_by_identity(records: Records, fraction: float, rng: np.random.Generator) -> np.ndarray:
@@ -220,6 +270,20 @@ def split_by_identity(records: Records, fraction: float, rng: np.random.Generato
             chosen[owned[i]] = True
             left -= taken
     return chosen
+
+
+def _components(members: Records, most: int) -> tuple[np.ndarray, np.ndarray]:
+    """Leading principal axes of the members ``(q, D) float32``, zeros for what is missing, and their mean ``(D,)``."""
+    spread = Spread.of(members.data.astype(np.float64))
+    axes = np.zeros((min(most, members.data.shape[1]), members.data.shape[1]), np.float32)
+    found = spread.axes[: len(axes)]
+    axes[: len(found)] = found
+    return axes, spread.mean.astype(np.float32)
+
+
+def _along(members: Records, axes: np.ndarray, centre: np.ndarray) -> Records:
+    """Members by their coordinates along the axes."""
+    return members.replace(data=(members.data - centre) @ axes.T)
 
 
 def _scaling(members: Records) -> tuple[np.ndarray, np.ndarray]:

@@ -240,16 +240,31 @@ class FeatureGenerator(nn.Module):
     minimum, width : Tensor of shape (D,)
         Features are ``minimum + width · decoder(z, label)``; a width of 0 makes a feature constant.
         For images 0 and 255: they are vectors of pixels, channel fastest, neither rounded nor cut.
+    axes : Tensor of shape (D, F), optional
+        Where the network works on principal components: features are ``centre + (minimum + width · decoder) · axes``.
+    centre : Tensor of shape (F,), optional
+        Goes with ``axes``.
     """
 
     minimum: torch.Tensor
     width: torch.Tensor
+    axes: torch.Tensor | None
+    centre: torch.Tensor | None
 
-    def __init__(self, network: CVAENetwork, minimum: torch.Tensor, width: torch.Tensor) -> None:
+    def __init__(
+        self,
+        network: CVAENetwork,
+        minimum: torch.Tensor,
+        width: torch.Tensor,
+        axes: torch.Tensor | None = None,
+        centre: torch.Tensor | None = None,
+    ) -> None:
         super().__init__()
         self.network = network
         self.register_buffer("minimum", minimum)
         self.register_buffer("width", width)
+        self.register_buffer("axes", axes)
+        self.register_buffer("centre", centre)
 
     @property
     def latent(self) -> int:
@@ -262,11 +277,16 @@ class FeatureGenerator(nn.Module):
         return self.network.n_classes
 
     def forward(self, z: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-        """Features ``(B, D)`` of codes ``z (B, L)`` and labels ``(B,) int64``."""
-        return self.minimum + self.width * self.network.decode(z, self._onehot(labels, z))
+        """Features ``(B, F)`` of codes ``z (B, L)`` and labels ``(B,) int64``; F = D without ``axes``."""
+        decoded = self.minimum + self.width * self.network.decode(z, self._onehot(labels, z))
+        if self.axes is None or self.centre is None:
+            return decoded
+        return self.centre + decoded @ self.axes
 
     def encode(self, x: torch.Tensor, labels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Mean and log standard deviation of the codes of features ``x (B, D)``."""
+        """Mean and log standard deviation of the codes of features ``x (B, F)``."""
+        if self.axes is not None and self.centre is not None:
+            x = (x - self.centre) @ self.axes.T
         width = self.width.where(self.width > 0, torch.ones_like(self.width))
         return self.network.encode((x - self.minimum) / width, self._onehot(labels, x))
 

@@ -33,11 +33,17 @@ def scale(records: Records, minimum: np.ndarray, width: np.ndarray) -> np.ndarra
 
 
 def sampler(
-    generator: FeatureGenerator, class_counts: np.ndarray, like: Records, scale: float = 1.0
+    generator: FeatureGenerator,
+    class_counts: np.ndarray,
+    like: Records,
+    scale: float = 1.0,
+    noise: np.ndarray | None = None,
 ) -> GeneratorSampler:
     """Draws of records of the shape, kind and extractor of ``like``."""
     shape = like.data.shape[1:]
-    return GeneratorSampler(generator, class_counts, shape, scale=scale, extractor=like.extractor)
+    return GeneratorSampler(
+        generator, class_counts, shape, scale=scale, noise=noise, extractor=like.extractor
+    )
 
 
 def to_numpy(generator: FeatureGenerator) -> dict[str, np.ndarray]:
@@ -53,16 +59,18 @@ def restored(
 ) -> Release:
     """The release whose numbers were saved; ``network(shape, n_classes)`` makes one of its shape.
 
-    ``scale`` is the standard deviation of the codes that it draws.
+    ``scale`` is the standard deviation of the codes that it draws. The state may hold ``noise (D,)``, that of the
+    noise about what is decoded, and the ``axes`` of principal components, whose number is then the network's shape.
     """
     counts = saved.state["class_counts"]
-    shape = saved.records.data.shape[1:]
+    axes = saved.state.get("axes")
+    shape = saved.records.data.shape[1:] if axes is None else axes.shape[:1]
     generator = _from_numpy(saved.state, lambda: network(shape, len(counts)))
     generator.to(context.device)
     return Release(
         records=saved.records,
         state=saved.state,
-        sample=sampler(generator, counts, saved.records, scale),
+        sample=sampler(generator, counts, saved.records, scale, saved.state.get("noise")),
         weights=generator,
         guarantee=saved.guarantee,
     )
@@ -76,9 +84,11 @@ def _from_numpy(
 
     from benchmark.learning.cvae import FeatureGenerator
 
-    dimension = len(state["minimum"])
+    numbers = [
+        torch.empty(state[k].shape) for k in ("minimum", "width", "axes", "centre") if k in state
+    ]
     with torch.device("meta"):
-        generator = FeatureGenerator(network(), torch.empty(dimension), torch.empty(dimension))
+        generator = FeatureGenerator(network(), *numbers)
     generator = generator.to_empty(device="cpu")
     names = generator.state_dict().keys()
     generator.load_state_dict({name: torch.from_numpy(np.array(state[name])) for name in names})

@@ -39,6 +39,8 @@ class GeneratorSampler:
         Of one record: features or an image.
     scale : float, default=1.0
         Standard deviation of the codes.
+    noise : ndarray of shape (D,), optional
+        Features only: standard deviation of normal noise that is added to what the generator gives.
     extractor : str, optional
         Features only: the name of the extractor that they stand for.
     """
@@ -50,12 +52,14 @@ class GeneratorSampler:
         shape: tuple[int, ...],
         *,
         scale: float = 1.0,
+        noise: np.ndarray | None = None,
         extractor: str | None = None,
     ) -> None:
         self.generator = generator
         self.class_counts = class_counts
         self.shape = tuple(shape)
         self.scale = scale
+        self.noise = noise
         self.extractor = extractor
 
     def __call__(self, n: int, labels: np.ndarray | None, rng: np.random.Generator) -> Records:
@@ -70,6 +74,10 @@ class GeneratorSampler:
         module: Any = self.generator
         codes = rng.standard_normal((n, module.latent), dtype=np.float32)
         data = self._decode(codes * np.float32(self.scale), labels)
+        if self.noise is not None:
+            for start in range(0, n, FEATURES_AT_ONCE):
+                rows = data[start : start + FEATURES_AT_ONCE]
+                rows += rng.standard_normal(rows.shape, dtype=np.float32) * self.noise
         return Records(data, labels, extractor=self.extractor)
 
     def _decode(self, codes: np.ndarray, labels: np.ndarray) -> np.ndarray:

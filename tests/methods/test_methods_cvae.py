@@ -319,3 +319,106 @@ def test_no_class_loses_its_last_training_record():
 def test_no_validation_where_no_identity_can_be_spared():
     members = records(10).replace(groups=np.zeros(10, dtype=np.int64))
     assert not split_by_identity(members, 0.5, np.random.default_rng(1)).any()
+
+
+# ---------------------------------------------------------------- components and noise
+
+
+def test_all_components_lose_nothing():
+    """A network on all six principal components learns the classes, and restores."""
+    members = records(400)
+    method = CVAE(hidden=64, latent=8, lr=5e-3, components=99)
+    release = method.fit(members, Context(seed=1))
+    assert release.state["axes"].shape == (6, 6)
+    for label in (0, 2):
+        ours = release.records.data[release.records.labels == label].mean(axis=0)
+        assert ours == pytest.approx(members.data[members.labels == label].mean(axis=0), abs=1.0)
+    restored = method.restore(saved(release), Context(seed=9))
+    draws = [r.sample(5, None, np.random.default_rng(7)) for r in (release, restored)]
+    assert draws[0] == draws[1]
+
+
+def test_released_records_lie_in_the_span_of_the_components():
+    members = records(200)
+    release = CVAE(**QUICK, components=2).fit(members, Context(seed=1))
+    axes = np.linalg.svd(members.data - members.data.mean(0), full_matrices=False)[2][:2]
+    centred = release.records.data.astype(np.float64) - members.data.mean(0)
+    assert np.abs(centred - centred @ axes.T @ axes).max() < 1e-3
+    assert np.linalg.matrix_rank(centred, tol=0.1) == 2
+
+
+def test_codes_of_components_are_those_of_their_coordinates():
+    """Encoding features is encoding their coordinates along the axes by the same network."""
+    members = records(200)
+    generator = CVAE(**QUICK, components=2).fit(members, Context(seed=1)).weights
+    x, y = torch.from_numpy(members.data[:7]), torch.from_numpy(members.labels[:7])
+    along = (x - generator.centre) @ generator.axes.T
+    onehot = torch.nn.functional.one_hot(y, 3).float()
+    expected = generator.network.encode((along - generator.minimum) / generator.width, onehot)
+    for ours, theirs in zip(generator.encode(x, y), expected, strict=True):
+        assert torch.equal(ours, theirs)
+
+
+def test_fewer_members_than_components_still_make_a_fleet():
+    few, many = records(5, d=8), records(40, d=8, seed=1)
+    method = CVAE(**QUICK, components=7)
+    contexts = [Context(seed=1), Context(seed=2)]
+    releases = method.fit_many([few, many], contexts)
+    assert [r.state["axes"].shape for r in releases] == [(7, 8), (7, 8)]
+    assert all(np.isfinite(r.records.data).all() for r in releases)
+
+
+def test_noise_is_what_reconstructions_leave_of_records_kept_from_training():
+    members = records(600)
+    method = CVAE(hidden=64, latent=2, lr=5e-3, decoder_noise="diagonal")
+    release = method.fit(members, Context(seed=1))
+    kept = split_by_identity(members, 0.15, Context(seed=1).rng("split"))
+    x, y = torch.from_numpy(members.data[kept]), torch.from_numpy(members.labels[kept])
+    with torch.no_grad():
+        left = (x - release.weights(release.weights.encode(x, y)[0], y)).numpy()
+    assert release.state["noise"] == pytest.approx(np.sqrt((left**2).mean(axis=0)), rel=1e-5)
+
+
+def test_noise_brings_back_the_spread_that_no_code_tells():
+    """Two codes cannot tell six independent features: the decoder's mean varies too little without noise."""
+    members = records(600)
+    spread = members.data[members.labels == 0].std(axis=0)
+    found = {}
+    for noise in ("none", "diagonal"):
+        release = CVAE(hidden=64, latent=2, lr=5e-3, decoder_noise=noise).fit(
+            members, Context(seed=1)
+        )
+        found[noise] = release.records.data[release.records.labels == 0].std(axis=0) / spread
+    assert (found["none"] < 0.8).all()
+    assert (abs(found["diagonal"] - 1) < 0.35).all()
+    assert (abs(found["diagonal"] - 1) < 1 - found["none"]).all()
+
+
+def test_noise_is_drawn_about_the_decoded_mean_and_restored():
+    members = records()
+    method = CVAE(**QUICK, decoder_noise="diagonal")
+    release = method.fit(members, Context(seed=1))
+    labels = np.zeros(4000, dtype=np.int64)
+    drawn = release.sample(4000, labels, np.random.default_rng(7))
+    z = np.random.default_rng(7).standard_normal((4000, 4), dtype=np.float32)
+    with torch.no_grad():
+        mean = release.weights(torch.from_numpy(z), torch.from_numpy(labels)).numpy()
+    noise = (drawn.data - mean) / release.state["noise"]
+    assert noise.mean(axis=0) == pytest.approx(np.zeros(6), abs=0.08)
+    assert noise.std(axis=0) == pytest.approx(np.ones(6), abs=0.06)
+    restored = method.restore(saved(release), Context(seed=9))
+    assert restored.sample(4000, labels, np.random.default_rng(7)) == drawn
+
+
+def test_without_them_the_release_is_what_it_was(members, release):
+    assert set(release.state) == {
+        *(f"network.{name}" for name in release.weights.network.state_dict()),
+        *("minimum", "width", "class_counts"),
+    }
+
+
+@pytest.mark.parametrize("asked", [{"components": 4}, {"decoder_noise": "diagonal"}])
+def test_images_have_neither(asked):
+    images = Records(np.zeros((6, 8, 8, 1), np.uint8), np.array([0, 1] * 3))
+    with pytest.raises(LeakboardError, match="are for features, and these are images"):
+        CVAE(**QUICK, **asked).fit(images, Context(seed=1))
