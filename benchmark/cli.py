@@ -24,6 +24,7 @@ from benchmark.terminal import TerminalConsole, steady_streams
 
 if TYPE_CHECKING:
     from benchmark.door import Run
+    from benchmark.plan import Plan
     from benchmark.progress import Telling
     from benchmark.suite import Suite
 
@@ -187,6 +188,7 @@ def run(
     given = None if coins == "reveal" else coins
     made = open_suite(suite, out=out, only=_parse_only(only), seeds=seeds, coins=given, rerun=rerun)
     telling: Telling = "verbose" if verbose else "quiet" if quiet else "normal"
+    _print_left_out(made.plan)
     try:
         with listener_for(console, len(made.plan.nodes), telling) as listener:
             made.execute(jobs=jobs, device=chosen_device, rerun=rerun, on_event=listener)
@@ -249,6 +251,12 @@ def _print_changed(made: Run) -> None:
     """Say on standard error which plugins' code has changed under the same version since nodes were computed."""
     for said in made.changed:
         errors.print(Text.assemble(("changed", "bold yellow"), f" {said}"))
+
+
+def _print_left_out(planned: Plan) -> None:
+    """Say on standard error which optional datasets are not there."""
+    for label, reason in planned.resolved.left_out.items():
+        errors.print(Text.assemble(("left out", "bold yellow"), f" dataset {label}: {reason}"))
 
 
 def _print_problems(made: Run) -> int:
@@ -406,6 +414,7 @@ def _print_plan(
     from benchmark.tables import plain_table
 
     planned = plan_suite(suite, only, commitment=commitment_of(root))
+    _print_left_out(planned)
     finished = set(Store(root).all_keys())
     missing = [n for k, n in planned.nodes.items() if k not in finished]
     costs = earlier_costs(root) if missing else []

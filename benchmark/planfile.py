@@ -185,6 +185,7 @@ def plan_text(plan: Plan) -> str:
             "suite": resolved.suite,
             "seeds": list(resolved.seeds),
             "limits": resolved.limits.model_dump(mode="json"),
+            "left_out": dict(resolved.left_out),
             "datasets": [table.dataset(d) for d in resolved.datasets],
             **{kind: [table.number(p) for p in getattr(resolved, kind)] for kind in _LISTS},
         },
@@ -266,6 +267,7 @@ def _plan_of(content: Mapping[str, Any]) -> Plan:
         suite=said["suite"],
         seeds=tuple(said["seeds"]),
         limits=Limits(**said["limits"]),
+        left_out=said.get("left_out", {}),
         datasets=tuple(_resolved_dataset(d, named) for d in said["datasets"]),
         **lists,
     )

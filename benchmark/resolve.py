@@ -11,6 +11,7 @@ from typing import Any
 
 from benchmark.contracts import (
     Dataset,
+    DatasetMissing,
     FeatureExtractor,
     Kind,
     LeakboardError,
@@ -163,7 +164,11 @@ class ResolvedDataset:
 
 @dataclass(frozen=True, kw_only=True)
 class Resolved:
-    """All that a plan is made from; without ``decoys`` where methods cannot be fitted on other coins: in an audit."""
+    """All that a plan is made from.
+
+    Without ``decoys`` where methods cannot be fitted on other coins: in an audit. ``left_out``: the optional datasets
+    whose files are not there, by label, with what was looked for.
+    """
 
     suite: str
     seeds: tuple[int, ...]
@@ -175,6 +180,7 @@ class Resolved:
     limits: Limits
     published: tuple[ResolvedPlugin, ...] = ()
     decoys: bool = True
+    left_out: Mapping[str, str] = field(default_factory=dict)
 
 
 def resolve(
@@ -202,7 +208,7 @@ def resolve(
     methods = _with_defaults(registry, "methods", CONTROLS, methods, first=True)
     attacks = _with_defaults(registry, "attacks", (GATE,), attacks, first=False)
     entries = _select_datasets(suite.datasets, only.get("dataset"))
-    datasets = [_resolve_dataset(suite, registry, i, e) for i, e in entries]
+    datasets, left_out = _resolve_datasets(suite, registry, entries)
     labels = [d.label for d in datasets]
     twice = sorted({x for x in labels if labels.count(x) > 1})
     if twice:
@@ -219,6 +225,7 @@ def resolve(
         perturbations=tuple(_resolve_all(suite, registry, "perturbations", suite.perturbations)),
         published=tuple(_publications(suite, registry, methods)),
         limits=suite.limits,
+        left_out=left_out,
     )
 
 
@@ -441,6 +448,23 @@ def _with_defaults(
     listed = {p.name for p in plugins}
     added = [_resolve_one(registry, kind, n, {}) for n in names if n not in listed]
     return [*added, *plugins] if first else [*plugins, *added]
+
+
+def _resolve_datasets(
+    suite: Suite, registry: Registry, entries: Sequence[tuple[int, DatasetEntry]]
+) -> tuple[list[ResolvedDataset], dict[str, str]]:
+    """The datasets that are there, and why the optional ones that are not are left out, by label."""
+    found: list[ResolvedDataset] = []
+    left_out: dict[str, str] = {}
+    for i, entry in entries:
+        try:
+            found.append(_resolve_dataset(suite, registry, i, entry))
+        except SuiteError as error:
+            missing = isinstance(error.__cause__, DatasetMissing)
+            if not (entry.optional and missing) or len(entries) == len(left_out) + 1:
+                raise
+            left_out[entry.label or entry.name] = str(error.__cause__)
+    return found, left_out
 
 
 def _resolve_dataset(

@@ -667,6 +667,7 @@ def board_info(run: OpenRun, records: Mapping[str, Record], results: Results) ->
         },
         "protocol": protocol(run.suite),
         "datasets": [_dataset_info(run, records, d) for d in resolved.datasets],
+        "left_out": list(resolved.left_out),
         "methods": [_plugin_info(p) for p in (*resolved.methods, *resolved.published)],
         "attacks": [_plugin_info(p) for p in resolved.attacks],
         "utilities": [_plugin_info(p) for p in resolved.utilities],

@@ -151,7 +151,7 @@ Entry = Annotated[PluginEntry, BeforeValidator(_named)]
 
 
 class DatasetEntry(_Model):
-    """A dataset and how it is used."""
+    """A dataset and how it is used; one that is ``optional`` is left out, and said, where its files are not there."""
 
     name: str = Field(min_length=1)
     params: dict[str, Any] = {}
@@ -159,6 +159,7 @@ class DatasetEntry(_Model):
     features: list[Entry] | None = None
     game: GameRules = GameRules()
     subset: Subset | None = None
+    optional: bool = False
 
 
 class ClaimFigure(_Model):

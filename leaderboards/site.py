@@ -47,6 +47,7 @@ def build_site(
         - protocol: list of {title, text}, paragraphs separated by an empty line;
         - datasets: list of {name, as in the results; params, kind, public, licence, url, digest, n_classes, splits,
           known_answer (whether it serves as a control alone)};
+        - left_out: labels of the optional datasets whose files were not there;
         - methods, attacks, utilities: lists of {name, version, summary, citation, access, params};
         - perturbations: the same, with n_severities;
         - controls: list of {attack, dataset, features, control, metric, required, measured, low, high, passed, looks,

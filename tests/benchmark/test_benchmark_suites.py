@@ -4,6 +4,7 @@ import pytest
 
 from benchmark.datasets.locate import data_root
 from benchmark.plan import make_plan
+from benchmark.planfile import plan_from_text, plan_text
 from benchmark.registry import default_registry
 from benchmark.resolve import resolve
 from benchmark.suite import SuiteError, built_in_suites, load_suite
@@ -46,6 +47,24 @@ def test_full_without_files_says_which_and_where_to_get_them(monkeypatch, tmp_pa
     medical = suite.model_copy(update={"datasets": [d for d in suite.datasets if d.label]})
     with pytest.raises(SuiteError, match=r"datasets.0: medmnist: bloodmnist.npz is not in .*fetch"):
         resolve(medical, default_registry())
+
+
+def test_an_optional_dataset_without_files_is_left_out_and_said(monkeypatch, tmp_path):
+    monkeypatch.setenv("LEAKBOARD_DATA", str(tmp_path / "data"))
+    monkeypatch.setenv("HOME", str(tmp_path))
+    suite = load_suite("paper-cvae-small")
+    kept = [d for d in suite.datasets if d.name != "fashion_mnist"]
+    found = resolve(suite.model_copy(update={"datasets": kept}), default_registry())
+    assert "breastmnist" not in {d.label for d in found.datasets} and "digits" in {
+        d.label for d in found.datasets
+    }
+    assert list(found.left_out) == ["breastmnist"]
+    assert "breastmnist.npz is not in" in found.left_out["breastmnist"]
+    stored = plan_from_text(plan_text(make_plan(found)))
+    assert stored.resolved.left_out == found.left_out
+    alone = [d for d in kept if d.optional]
+    with pytest.raises(SuiteError, match=r"breastmnist.npz is not in"):
+        resolve(suite.model_copy(update={"datasets": alone}), default_registry())
 
 
 def test_all_else_of_full_resolves_and_plans():

@@ -126,3 +126,9 @@ def test_a_claim_about_perturbed_records_stands_beside_their_curves():
     assert "Macro AUROC by linear_<wbr>probe, under gaussian_<wbr>noise" in table
     assert '&gt;<span class="also">by more than 0.02</span>' in table
     assert "A claim about these figures" not in phantom
+
+
+def test_datasets_that_were_left_out_are_named():
+    info = {**make_info(), "left_out": ["breastmnist", NASTY]}
+    page = render(make_results(), make_curves(), info)
+    assert "Left out, for their files were not there: breastmnist, " in page and NASTY not in page
