@@ -41,6 +41,9 @@ SHARES: Mapping[str, float] = {
 }
 """Default share of the pool that each set gets; the holdout must suffice for as many records as there are members."""
 
+FOR_PRIVACY = frozenset({"auxiliary", "holdout"})
+"""Sets that attacks and their controls need, and nothing else."""
+
 
 class GameError(LeakboardError):
     """A game that cannot be drawn: the pool is too small for the sizes asked for."""
@@ -109,6 +112,8 @@ def draw_game(
         When the sizes do not fit the pool, or when a set or a side of the coin stays empty.
     """
     names = [n for n in SHARES if not (n == "test" and n_official_test)]
+    if rules.members == "all":
+        names = [n for n in names if n not in FOR_PRIVACY]
     sizes = _sizes(names, n_pool, rules)
     sets = dict(zip(names, _deal(groups, n_pool, [sizes[n] for n in names], rng), strict=True))
     if n_official_test:
@@ -135,9 +140,11 @@ def draw_game(
     return Game(
         candidates=candidates,
         units=units,
-        coins=toss_coins(units, secret_rng),
-        auxiliary=sets["auxiliary"],
-        holdout=sets["holdout"],
+        coins=np.ones(len(units), bool)
+        if rules.members == "all"
+        else toss_coins(units, secret_rng),
+        auxiliary=sets.get("auxiliary", np.empty(0, np.int64)),
+        holdout=sets.get("holdout", np.empty(0, np.int64)),
         validation=sets["validation"],
         test=sets["test"],
         test_is_official=bool(n_official_test),

@@ -40,6 +40,8 @@ SHADOWS_VERSION = "2"
 FLEET_VERSION = "1"
 """Part of every key of a comparison of shadows with single fits: raised when they would be compared otherwise."""
 
+WITHOUT_HOLDOUT = "it needs a hold-out, and here every record is a member"
+
 
 @dataclass(frozen=True, kw_only=True)
 class Cell:
@@ -241,6 +243,8 @@ class _Builder:
 
     def _game(self, dataset: ResolvedDataset, images: str, units: str, seed: int) -> str:
         rules = dataset.rules.model_dump()
+        if not dataset.all_members:
+            rules.pop("members")  # it was not always there, and keys are to stay
         spec = {
             "rules": rules,
             "seed": seed,
@@ -254,6 +258,12 @@ class _Builder:
             for method, attack in place.dataset.controls:
                 fit = self._add_fit(place, method)
                 self._add_attack(place, method, fit, attack)
+            return
+        if place.dataset.all_members:
+            for method in self.resolved.methods:
+                fit = self._add_fit(place, method)
+                for utility in self.resolved.utilities:
+                    self._add_utility(place, method, fit, utility)
             return
         place = replace(
             place,
@@ -355,6 +365,8 @@ class _Builder:
         Of a method that is published perturbed it is the key of the publication, which stands in for the fit.
         """
         space, why = _method_space(method, place.dataset.kind)
+        if not why and place.dataset.all_members and method.plugin.info.needs_holdout:
+            why = WITHOUT_HOLDOUT
         if why:
             status = "unavailable" if method.unavailable else "not applicable"
             self._cell(place, "fit", method=method, status=status, reason=why)
@@ -551,7 +563,11 @@ class _Builder:
     ) -> None:
         common: dict[str, Any] = {"method": method, "utility": utility, "fit": fit}
         if utility.plugin is None or not fit:
-            why = utility.unavailable or _method_space(method, place.dataset.kind)[1]
+            why = (
+                utility.unavailable
+                or _method_space(method, place.dataset.kind)[1]
+                or WITHOUT_HOLDOUT
+            )
             status = (
                 "unavailable" if utility.unavailable or method.unavailable else "not applicable"
             )

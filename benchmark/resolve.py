@@ -161,6 +161,11 @@ class ResolvedDataset:
         kind: Kind = self.source.plugin.kind
         return kind
 
+    @property
+    def all_members(self) -> bool:
+        """Whether every candidate is a member, so that nothing is said of privacy."""
+        return self.rules.members == "all"
+
 
 @dataclass(frozen=True, kw_only=True)
 class Resolved:
@@ -478,17 +483,30 @@ def _resolve_dataset(
         features = _resolve_features(registry, entry, source.plugin)
     except LeakboardError as error:
         raise SuiteError(f"{where}: {error}") from error
-    merged = {
-        **suite.game.model_dump(exclude_none=True),
-        **entry.game.model_dump(exclude_none=True),
-    }
+    asked = (
+        suite.game.model_dump(exclude_defaults=True),
+        entry.game.model_dump(exclude_defaults=True),
+    )
+    rules = GameRules(**{**asked[0], **asked[1]})
+    if rules.members == "all":
+        _refuse_privacy(suite, where)
     return ResolvedDataset(
         source=source,
         label=entry.label or entry.name,
         features=features,
-        rules=GameRules(**merged),
+        rules=rules,
         subset=entry.subset.model_dump() if entry.subset else {"pool": None, "test": None},
     )
+
+
+def _refuse_privacy(suite: Suite, where: str) -> None:
+    """Where every candidate is a member there are no records to tell them from, or to take scales of noise from."""
+    for kind in ("attacks", "perturbations", "publish"):
+        if getattr(suite, kind):
+            raise SuiteError(
+                f"{where}: game: members: all tosses no coins and draws no auxiliary records, which {kind} need. "
+                f"Leave {kind} out of the suite, or leave `members: all` out."
+            )
 
 
 def _resolve_features(

@@ -799,6 +799,15 @@ def copies_text(units: Record | None) -> str:
 
 def protocol(suite: Suite) -> list[dict[str, str]]:
     """How the figures came about, for readers of the board."""
+    without = [d.label or d.name for d in suite.datasets if d.game.members == "all"]
+    everywhere = suite.game.members == "all"
+    all_members = [
+        {
+            "title": "Without coins",
+            "text": f"On {'all datasets' if everywhere else ', '.join(without)} every candidate is a member, as in "
+            "published tables of utility. Nothing is said of privacy there: no attack could be scored.",
+        }
+    ]
     percent = f"{100 * suite.confidence:g} %"
     perturbed = [
         {
@@ -926,6 +935,7 @@ def protocol(suite: Suite) -> list[dict[str, str]]:
             "stopping. Relative figures divide by training on the real members (identity) at the same seed. A release "
             "whose interval lies above that of the members themselves gets a warning: it may have been made from more.",
         },
+        *(all_members if everywhere or without else []),
         *(perturbed if suite.perturbations else []),
         *(published if suite.publish else []),
     ]

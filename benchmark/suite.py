@@ -130,8 +130,12 @@ class GameRules(_Model):
     """Sizes of the sets that the game draws, in records; None for the default share of the pool.
 
     ``test`` is drawn from the dataset's official test split where there is one. Where the dataset has identities, whole
-    identities are drawn until the size is reached.
+    identities are drawn until the size is reached. With ``members: all`` no coins are tossed: every candidate is a
+    member, there is no auxiliary set and no hold-out, and nothing is said of privacy. Published tables of utility are
+    made so.
     """
+
+    members: Literal["coins", "all"] = "coins"
 
     candidates: int | None = Field(default=None, ge=8)
     auxiliary: int | None = Field(default=None, ge=2)

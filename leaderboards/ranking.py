@@ -45,7 +45,8 @@ CLEAN_ERROR, MEAN_ERROR = "balanced_error", "mean_balanced_error"
 
 VERDICTS = {
     "not judged": "the method does not respond to its members: releases for different members are the same, so that "
-    "no attack could tell members from non-members, whatever the release holds",
+    "no attack could tell members from non-members, whatever the release holds; or every record was a member, and no "
+    "coins were tossed",
     "void": "the release holds near-copies of records that the method cannot have seen, more than chance gives: it was "
     "not made from the members alone, and its figures say nothing",
     "violation": "a claim of the method is refuted: by an attack, or by its own parameters",

@@ -55,6 +55,8 @@ if TYPE_CHECKING:
 
 __all__ = ["DPMERF", "embedding_sum", "fourier_features", "least_noise_multiplier"]
 
+_EMBEDDED_AT_ONCE = 4096  # records; bounds memory
+
 SENSITIVITY = {"add_remove": 1.0, "replace": 2.0}
 """Of the *sum* of the records' embeddings, each of norm 1: one more or less, or one in place of its opposite."""
 
@@ -85,7 +87,7 @@ class DPMERF(Method):
 
     info: ClassVar[MethodInfo] = MethodInfo(
         name="dp_merf",
-        version="2",
+        version="3",
         summary="A generator fitted to one noisy mean embedding: a formal (ε, δ) guarantee.",
         citation="Harder et al. 2021, arXiv 2002.11603",
         offers=Access.WEIGHTS,
@@ -244,9 +246,16 @@ def embedding_sum(
     x: torch.Tensor, labels: torch.Tensor, n_classes: int, waves: torch.Tensor
 ) -> torch.Tensor:
     """``(2J, C)``: the sum of each class's features."""
+    import torch
     from torch.nn import functional as F
 
-    return fourier_features(x, waves).T @ F.one_hot(labels, n_classes).float()
+    total = torch.zeros(2 * waves.shape[1], n_classes)
+    onehot = F.one_hot(labels, n_classes).float()
+    for rows, classes in zip(
+        x.split(_EMBEDDED_AT_ONCE), onehot.split(_EMBEDDED_AT_ONCE), strict=True
+    ):
+        total += fourier_features(rows, waves).T @ classes
+    return total
 
 
 def least_noise_multiplier(epsilon: float | None, delta: float) -> float:

@@ -24,6 +24,7 @@ from benchmark.statistics import rate_excess_p_value
 from benchmark.store import Record, Store
 
 __all__ = [
+    "ALL_MEMBERS",
     "NOT_JUDGED",
     "VOID",
     "Bar",
@@ -36,6 +37,9 @@ __all__ = [
 
 VOID, NOT_JUDGED = "void", "not judged"
 """Statuses of a row of the board, the stronger last: a release that ignores its members explains its copies."""
+
+ALL_MEMBERS = "every record was a member: no coins were tossed, so utility is all that is measured"
+"""Why a row is not judged where the suite asks for that."""
 
 ALIKE = 0.5
 """Share of records that are no real ones, beyond which two releases for different members are the same release."""

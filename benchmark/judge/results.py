@@ -60,6 +60,7 @@ from benchmark.judge.guarantees import (
     refuted,
 )
 from benchmark.judge.provenance import (
+    ALL_MEMBERS,
     NOT_JUDGED,
     Bar,
     Origin,
@@ -412,10 +413,20 @@ class _Collector:
             known = self.barred.get(origin.row)
             if bars and (known is None or known.status != NOT_JUDGED):
                 self.barred[origin.row] = bars[0]
+        cells = {origin.row: origin.cells[0] for origin in origins}
+        for cell in self._all_members():
+            row = cell.dataset, cell.features, cell.method.label if cell.method else ""
+            cells[row], self.barred[row] = cell, Bar(status=NOT_JUDGED, reason=ALL_MEMBERS)
         for row, bar in self.barred.items():
-            cell = next(o.cells[0] for o in origins if o.row == row)
+            cell = cells[row]
             said = {"status": bar.status, "reason": bar.reason}
             self._fact_row(cell, "bar", exact(1.0, "provenance of the released records"), **said)
+
+    def _all_members(self) -> list[Cell]:
+        """A cell of each method that was fitted where no coins were tossed, of its last seed."""
+        without = {d.label for d in self.plan.resolved.datasets if d.all_members}
+        fits = [c for c in self.plan.cells if c.kind == "fit" and c.dataset in without and c.key]
+        return list({(c.dataset, c.features, c.method.label): c for c in fits if c.method}.values())
 
     def _run(self, cells: Sequence[Cell], decoy: bool = False) -> Run:
         """All seeds of one attack on one method in one place."""

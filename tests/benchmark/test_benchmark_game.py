@@ -42,6 +42,14 @@ def test_sets_are_disjoint_and_of_the_size_asked_for():
     assert [len(getattr(game, s)) for s in SETS] == [400, 200, 230, 50, 100]
 
 
+def test_without_coins_all_candidates_are_members_and_no_set_serves_privacy():
+    rules = GameRules(members="all", validation=50, test=100)
+    game = draw_game(None, 1000, 0, rules, rng(), coins())
+    assert (len(game.candidates), len(game.validation), len(game.test)) == (850, 50, 100)
+    assert game.coins.all() and game.members.tolist() == game.candidates.tolist()
+    assert len(game.auxiliary) == len(game.holdout) == 0
+
+
 def test_default_sizes_leave_enough_holdout_for_the_members():
     game = draw_game(None, 1797, 0, GameRules(), rng(), coins())
     rows = np.concatenate([getattr(game, s) for s in SETS])

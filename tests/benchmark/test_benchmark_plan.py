@@ -1,9 +1,11 @@
 """A plan is pure, shares what can be shared, and says why a cell stays empty."""
 
+import pytest
+
 from benchmark.plan import make_plan
 from benchmark.registry import default_registry
 from benchmark.resolve import resolve
-from benchmark.suite import Suite
+from benchmark.suite import Suite, SuiteError
 
 EVERYTHING = {
     "name": "mine",
@@ -219,3 +221,42 @@ def test_each_attack_has_one_decoy_which_it_cannot_tell_from_a_cell():
         assert (node.kind, node.spec, len(node.needs)) == (twin.kind, twin.spec, len(twin.needs))
         assert plan.nodes[own.fit].spec == fit.spec
         assert node.key != twin.key and not cell.method.control
+
+
+# ---------------------------------------------------------------- without coins
+
+
+def test_where_all_are_members_there_is_nothing_to_attack():
+    plan = plan_of(game={"members": "all"}, attacks=[])
+    assert {n.kind for n in plan.nodes.values()} == {
+        "dataset",
+        "units",
+        "game",
+        "features",
+        "fit",
+        "utility",
+    }
+    (holdout,) = {(c.status, c.reason) for c in plan.cells if c.method.name == "holdout"}
+    assert holdout == ("not applicable", "it needs a hold-out, and here every record is a member")
+    assert all(c.key for c in plan.cells if c.method.name != "holdout")
+
+
+def test_keys_of_games_with_coins_do_not_know_of_games_without():
+    games = nodes_of(plan_of(), "game")
+    assert nodes_of(plan_of(game={"members": "coins"}), "game") == games
+    assert all("members" not in n.spec["rules"] for n in games)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
+        {"attacks": [], "perturbations": ["gaussian_noise"]},
+        {"attacks": [], "publish": [{"name": "gaussian_noise", "severities": [1]}]},
+    ],
+)
+def test_attacks_and_noise_need_records_that_are_no_members(changes):
+    with pytest.raises(
+        SuiteError, match=r"datasets\.0: game: members: all tosses no coins .* Leave \w+ out"
+    ):
+        plan_of(game={"members": "all"}, **changes)

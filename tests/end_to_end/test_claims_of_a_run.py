@@ -75,3 +75,28 @@ def test_verdicts_are_in_the_table_the_terminal_and_the_page(run):
     page = (folder / "site" / "index.html").read_text(encoding="utf-8")
     assert "Copies keep away from the members" in page
     assert "claims" in said and "no figure for distinct of gan in this run" in said
+
+
+def test_a_run_without_coins_measures_utility_and_says_that_nothing_is_judged(cli, tmp_path):
+    suite = tmp_path / "table.yaml"
+    suite.write_text(
+        "name: table\nseeds: 2\ndatasets: [{name: digits, game: {members: all, validation: 100, test: 300}}]\n"
+        "methods: [class_gaussian]\nutilities: [linear_probe]\nclaims:\n"
+        "  - {id: real, text: As good as the members, left: {method: class_gaussian, metric: accuracy},"
+        " right: {method: identity, metric: accuracy}, relation: within, margin: 0.1}\n"
+    )
+    done = cli("run", "--suite", suite, "--out", tmp_path / "run", check=0)
+    assert "not judged" in done.stdout
+    frame = pd.read_parquet(tmp_path / "run" / "results.parquet")
+    ours = frame[frame["method"].eq("class_gaussian")]
+    assert ours[ours["metric"].eq("accuracy") & ours["seed"].isna()]["value"].item() > 0.9
+    bar = ours[ours["metric"].eq("bar")]
+    assert bar["status"].item() == "not judged" and "no coins were tossed" in bar["reason"].item()
+    assert not frame["metric"].isin({"auc", "epsilon_lower"}).any()
+    board = json.loads((tmp_path / "run" / "site" / "leaderboard.json").read_text(encoding="utf-8"))
+    assert board["claims"][0]["verdict"] == "reproduced"
+    page = (tmp_path / "run" / "site" / "index.html").read_text(encoding="utf-8")
+    assert (
+        "Without coins" in page
+        and "no leak found" not in page.split("<main")[1].split("</table>")[0]
+    )
