@@ -23,6 +23,15 @@ ACCESS_WORDS = {
 }
 """What an attacker with each access may use."""
 
+ACCESS_SHORT = {
+    "none": "no release",
+    "records": "the released records",
+    "sampler": "and new draws",
+    "weights": "and the generator",
+    "trainer": "and training on it",
+}
+"""The same in a few words, each with all that comes before it."""
+
 ABSENT = ("failed", "crashed", "timeout", "out of memory", "blocked", "unavailable", "missing")
 """Statuses of a cell that should have a figure and has none."""
 

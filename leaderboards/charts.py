@@ -55,7 +55,7 @@ class Style:
     @property
     def dash(self) -> tuple[int, ...]:
         """Lengths of dashes and gaps; empty for a solid line."""
-        return DASHES[(self.index + self.index // COLOURS) % len(DASHES)]
+        return DASHES[(self.index % COLOURS + self.index // COLOURS) % len(DASHES)]
 
 
 @dataclass(frozen=True)
@@ -291,11 +291,10 @@ def roc(lines: Sequence[Line], resolution: float) -> str:
         "color": "var(--muted)",
     }
     even = {"type": "line", "color": "var(--muted)", "strokeDash": [3, 3], "strokeWidth": 1}
-    rows = [row for line in lines for row in _roc_rows(line, floor)]
-    look = {"color": _as_is("colour"), "detail": {"field": "line", "type": "nominal"}}
-    area = {"type": "area", "interpolate": "step-after", "opacity": 0.09}
+    area = {"type": "area", "interpolate": "step-after", "opacity": 0.16}
     curve = {"type": "line", "interpolate": "step-after", "strokeWidth": 2.25}
-    bands = [row for row in rows if row["band"]]
+    limits, middle = {"y": y("low"), "y2": {"field": "high"}}, {"y": y("y")}
+    series = [(i, line.style, _roc_rows(line, floor)) for i, line in enumerate(lines)]
     return _draw(
         [
             _layer(
@@ -309,22 +308,26 @@ def roc(lines: Sequence[Line], resolution: float) -> str:
                 {"x": x("middle"), "y": {"value": HEIGHT / 2}, "text": {"field": "text"}},
             ),
             _layer(even, [{"x": floor, "y": floor}, {"x": 1, "y": 1}], {"x": x("x"), "y": y("y")}),
-            _layer(area, bands, {"x": x("x"), "y": y("low"), "y2": {"field": "high"}, **look}),
-            _layer(curve, rows, {"x": x("x"), "y": y("y"), "strokeDash": _as_is("dash"), **look}),
+            *(
+                _layer({**area, "color": style.colour}, rows, {"x": x("x"), **limits}, f"band-{i}")
+                for i, style, rows in series
+            ),
+            *(
+                _layer(
+                    {**curve, "color": style.colour, "strokeDash": list(style.dash) or [1, 0]},
+                    rows,
+                    {"x": x("x"), **middle},
+                    f"line-{i}",
+                )
+                for i, style, rows in series
+            ),
         ]
     )
 
 
 def _roc_rows(line: Line, floor: float) -> list[dict]:
-    style = line.style
-    look = {
-        "line": line.name,
-        "colour": style.colour,
-        "dash": list(style.dash) or [1, 0],
-        "band": not style.control,
-    }
     return [
-        {"x": a, "y": max(b, floor), "low": max(c, floor), "high": max(d, floor), **look}
+        {"x": a, "y": max(b, floor), "low": max(c, floor), "high": max(d, floor)}
         for a, b, c, d in np.stack([line.fpr, line.tpr, line.low, line.high], axis=1).tolist()
     ]
 
@@ -410,8 +413,10 @@ def _as_is(field: str) -> dict:
     return {"field": field, "type": "nominal", "scale": None, "legend": None}
 
 
-def _layer(mark: dict, rows: list[dict], encoding: dict) -> dict:
-    return {"mark": mark, "data": {"values": rows}, "encoding": encoding}
+def _layer(mark: dict, rows: list[dict], encoding: dict, series: str = "") -> dict:
+    """A layer; the group of marks of a ``series`` bears it as its class, for the page to show and hide."""
+    named = {"name": series} if series else {}
+    return {**named, "mark": mark, "data": {"values": rows}, "encoding": encoding}
 
 
 def _draw(layers: list[dict], width: int = WIDTH, height: int = HEIGHT) -> str:
@@ -439,6 +444,7 @@ def _for_page(svg: str) -> str:
     )
     svg = re.sub(r' (?:role|aria-roledescription|aria-label|font-family|style)="[^"]*"', "", svg)
     svg = re.sub(r' (?:aria-hidden|pointer-events|opacity)="(?:true|none|1)"', "", svg)
+    svg = re.sub(r' class="mark-[^"]* (band|line)_(\d+)_marks"', r' class="\1-\2"', svg)
     svg = re.sub(r' class="mark-[^"]*"', "", svg)
     svg = re.sub(r'<path class="(?:fore|back)ground" d="[^"]*"(?: display="none")?/>', "", svg)
     svg = re.sub(r' (?:d|transform|[xy]2?)="[^"]*"', _shortened, svg)

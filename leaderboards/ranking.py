@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 
 import pandas as pd
 
-from benchmark.statistics import Estimate, Rank, pareto_front, ranks
+from benchmark.statistics import Estimate, Rank, count_interval, pareto_front, ranks
 from leaderboards.board import (
     ABSENT,
     Board,
@@ -89,6 +89,34 @@ class Standing:
     def ranked(self) -> bool:
         """Whether the row takes part in the ranking."""
         return not self.unranked
+
+
+@dataclass(frozen=True)
+class FrontShare:
+    """On how many of the datasets on which a row is ranked it is on the Pareto front, with an interval."""
+
+    on: int
+    n: int
+    low: float
+    high: float
+    unranked: int
+
+
+def front_share(found: list[Standing], confidence: float = 0.95) -> FrontShare:
+    """How often a row is on the Pareto front, over its standings on several datasets.
+
+    The interval says what the uncertainty of the figures leaves: on each dataset the row is on the front in a share of
+    the draws from the intervals of its figures, independently of the others. It is about these datasets alone and no
+    others like them. NaN where a share is not known.
+    """
+    ranked = [s for s in found if s.ranked and s.utility_rank is not None]
+    shares = [s.pareto_frequency for s in ranked]
+    low, high = (math.nan, math.nan)
+    if shares and not any(map(math.isnan, shares)):
+        low, high = count_interval(shares, confidence)
+    return FrontShare(
+        sum(s.pareto for s in ranked), len(ranked), low, high, len(found) - len(ranked)
+    )
 
 
 def demanded(group: Group, access: str) -> list[Column]:

@@ -23,6 +23,9 @@ class RowView:
     told_apart_by: list[str]
     all_params: list[str]
     views: list[Standing] = field(default_factory=list)
+    id: str = ""
+    page: str = ""
+    """Where the page with all of its figures is, from the board; empty where there is none."""
 
     @property
     def label(self) -> str:

@@ -13,7 +13,8 @@ import pandas as pd
 from markupsafe import Markup, escape
 
 from leaderboards import charts, figures, robustness, views
-from leaderboards.board import ACCESS_WORDS, Board, access_rank, read_board
+from leaderboards.board import ACCESS_SHORT, ACCESS_WORDS, Board, Cell, access_rank, read_board
+from leaderboards.glossary import GLOSSARY
 from leaderboards.page import content_policy, palette, write_whole
 from leaderboards.ranking import TPR_METRIC, VERDICTS, epsilon_ceiling, found_words, rank_board
 
@@ -75,8 +76,13 @@ def build_site(
     """
     out, board = Path(out), read_board(results)
     out.mkdir(parents=True, exist_ok=True)
+    pages = _pages(board, curves, info)
+    for name, text in pages.items():
+        (out / name).parent.mkdir(exist_ok=True)
+        write_whole(out / name, text)
     write_whole(out / "leaderboard.json", _json(board, info))
-    return write_whole(out / "index.html", _page(board, curves, info))
+    write_whole(out / "results.csv", results_csv(results))
+    return out / "index.html"
 
 
 def write_json(results: pd.DataFrame, info: dict[str, Any], out: Path) -> Path:
@@ -127,31 +133,125 @@ def _json(board: Board, info: dict[str, Any]) -> str:
 
 def render(results: pd.DataFrame, curves: pd.DataFrame, info: dict[str, Any]) -> str:
     """The page as text."""
-    return _page(read_board(results), curves, info)
+    return _pages(read_board(results), curves, info)["index.html"]
 
 
-def _page(board: Board, curves: pd.DataFrame, info: dict[str, Any]) -> str:
+def _pages(board: Board, curves: pd.DataFrame, info: dict[str, Any]) -> dict[str, str]:
+    """All pages by their place in the folder; ``index.html`` is the last, since the others stand behind it."""
     sections = views.view_groups(board, curves, info)
     groups = [g for g in sections if not g.about.get("known_answer")]
-    css, js = palette() + _asset("static/board.css"), _asset("static/board.js")
-    return (
-        _environment()
-        .get_template("index.html.j2")
-        .render(
-            policy=content_policy(css, js),
-            css=css,
-            js=js,
-            info=info,
-            suite=info.get("suite") or {},
-            groups=groups,
-            known=[g for g in sections if g.about.get("known_answer")],
-            percent=f"{100 * (info.get('suite') or {}).get('confidence', 0.95):g} %",
-            levels=board.levels,
-            overview=views.overview(groups) if len(groups) > 1 else [],
-            verdicts=VERDICTS,
-            access_words=ACCESS_WORDS,
-            one_seed=_one_seed((info.get("suite") or {}).get("seeds")),
+    suite = info.get("suite") or {}
+    confidence = suite.get("confidence", 0.95)
+    css = palette() + _asset("static/board.css") + _series_css(groups)
+    js = _asset("static/board.js")
+    about = {
+        "policy": content_policy(css, js),
+        "css": css,
+        "js": js,
+        "info": info,
+        "suite": suite,
+        "groups": groups,
+        "known": [g for g in sections if g.about.get("known_answer")],
+        "percent": f"{100 * confidence:g} %",
+        "levels": board.levels,
+        "overview": views.overview(groups, confidence) if len(groups) > 1 else [],
+        "verdicts": VERDICTS,
+        "glossary": [(name, *entry) for name, entry in GLOSSARY.items()],
+        "access_words": ACCESS_WORDS,
+        "access_short": ACCESS_SHORT,
+        "one_seed": _one_seed(suite.get("seeds")),
+        "home": "",
+        "base": "",
+    }
+    whole = _parts(groups, about)
+    page = _template("index", **about, parts=whole)
+    kept = dict(whole)
+    for part in _by_dispensability(whole):
+        if len(page.encode()) <= BUDGET:
+            break
+        del kept[part]
+        page = _template("index", **about, parts=kept)
+    beside = {**about, "home": "../index.html", "base": "../"}
+    pages = {}
+    apart = [part for part in whole if part not in kept]
+    for name in dict.fromkeys(p if isinstance(p, str) else p[0] for p in apart):
+        group = next((g for g in groups if g.anchor == name), None)
+        parts = _parts([group], beside) if group else _parts([], beside)
+        title = f"{group.title} in {group.group.features}" if group else name.capitalize()
+        pages[f"parts/{name}.html"] = _template(
+            "part", **beside, parts=parts, g=group, title=title, html=parts.get(name, "")
         )
+    return {**pages, "index.html": page}
+
+
+def _series_css(groups: list[views.GroupView]) -> str:
+    """What shows the band of a ROC curve that is chosen, or pointed at, and lets the others stand back."""
+    most = max((len(chart.rows) for g in groups for chart in g.rocs if chart), default=0)
+    rules = []
+    for i in range(most):
+        chosen = [
+            f".roc :has(> .legend .pick-{i} :checked)",
+            f".roc :has(> .legend .pick-{i}:hover)",
+        ]
+        chosen.append(f".roc :has(> .legend .pick-{i} :focus-visible)")
+        rules.append(", ".join(f"{where} .band-{i}" for where in chosen) + " { display: inline; }")
+        rules.append(", ".join(f"{where} .line-{i}" for where in chosen) + " { opacity: 1; }")
+    back = ", ".join(
+        f".roc :has(> .legend {how}) [class^='line-']"
+        for how in (":checked", "li:hover", ":focus-visible")
+    )
+    return "\n".join([f"{back} {{ opacity: 0.25; }}", *rules, ""])
+
+
+BUDGET = 1_000_000
+"""Most bytes that the first page may have: what exceeds it stands in files beside it."""
+
+Part = str | tuple[str, str]
+"""What may stand beside the page: a section by its name, or what is shown of a group by (anchor, name)."""
+
+GROUP_PARTS = ("board", "charts", "detail")
+
+
+def _parts(groups: list[views.GroupView], about: dict[str, Any]) -> dict[Part, str]:
+    """The markup of all that may stand beside the page."""
+    parts: dict[Part, str] = {
+        (g.anchor, name): _template(name, **about, g=g) for g in groups for name in GROUP_PARTS
+    }
+    names = ["plugins", "controls"] + ["claims"] * bool(about["info"].get("claims"))
+    return parts | {name: _template(name, **about) for name in names}
+
+
+def _by_dispensability(parts: dict[Part, str]) -> list[Part]:
+    """What leaves the page first: details, then what is said of plugins and controls; the boards are the last."""
+    kinds = ["detail", "plugins", "controls", "charts", "claims", "board"]
+
+    def place(part: Part) -> tuple[int, int]:
+        return kinds.index(part if isinstance(part, str) else part[1]), -len(parts[part])
+
+    return sorted(parts, key=place)
+
+
+def _template(name: str, **about: Any) -> str:
+    return _environment().get_template(f"{name}.html.j2").render(**about)
+
+
+def results_csv(results: pd.DataFrame) -> str:
+    """All figures over all seeds as CSV, one a row: the columns of the results but seeds and the keys of nodes.
+
+    A text that a spreadsheet would take for a formula has an apostrophe before it.
+    """
+    whole = results[results["seed"].isna()] if "seed" in results else results
+    table = whole.drop(columns=["key", "seed"], errors="ignore")
+    texts = table.select_dtypes(include=["object", "string"]).columns
+    harmless = {name: table[name].map(_no_formula) for name in texts}
+    return table.assign(**harmless).to_csv(index=False, lineterminator="\n")
+
+
+def _no_formula(value: Any) -> Any:
+    return (
+        f"'{value}"
+        if isinstance(value, str) and value.startswith(("=", "+", "-", "@", "\t", "\r"))
+        else value
     )
 
 
@@ -187,6 +287,7 @@ def _environment() -> Any:
         "prose": _prose,
         "paragraphs": lambda text: [p for p in str(text).split("\n\n") if p.strip()],
         "metric": lambda name: views.METRIC_NAMES.get(name, name),
+        "date": lambda text: str(text)[:16].replace("T", " "),
     }
     env.globals |= {
         "interval": figures.interval,
@@ -194,6 +295,10 @@ def _environment() -> Any:
         "line_glyph": lambda style: Markup(charts.line_glyph(style)),
         "whisker": lambda *numbers: Markup(charts.whisker(*numbers)),
         "cell_of": views.cell_of,
+        "heat": _heat,
+        "merged": _merged,
+        "has_citations": False,
+        "repository": "",
         "mean_errors": robustness.mean_errors,
         "figure_at": views.figure_at,
         "epsilon_ceiling": epsilon_ceiling,
@@ -204,6 +309,34 @@ def _environment() -> Any:
         "TPR": TPR_METRIC,
     }
     return env
+
+
+def _merged(texts: list[str]) -> list[tuple[Markup, str]]:
+    """Blocks for the access levels, each with its classes: levels that read the same are one block.
+
+    The class is empty where all levels read the same, so that nothing is switched.
+    """
+    found: dict[str, list[int]] = {}
+    for level, text in enumerate(texts):
+        found.setdefault(text.strip(), []).append(level)
+    last = len(texts) - 1
+    return [
+        (
+            Markup(text),
+            " ".join(["lv", *(f"lv-{i}" for i in where), *["lv-last"] * (last in where)])
+            if len(found) > 1
+            else "",
+        )
+        for text, where in found.items()
+    ]
+
+
+def _heat(cell: Cell) -> str:
+    """How dark a cell of the map is: ``heat-0`` at chance, ``heat-5`` where all are told apart, in either direction."""
+    auc = cell.figure("auc")
+    if auc is None or not auc.known or cell.status == "void":
+        return ""
+    return f"heat-{min(5, round(10 * abs(auc.value - 0.5)))}"
 
 
 def _sort_key(value: float | None) -> str:

@@ -29,6 +29,10 @@ from leaderboards.ranking import (
     MEAN_ERROR,
     TPR_METRIC,
     UTILITY_METRICS,
+    VERDICTS,
+    FrontShare,
+    Standing,
+    front_share,
     standings,
     utility_columns,
     utility_metric,
@@ -44,6 +48,12 @@ from leaderboards.robustness import (
     severities,
 )
 from leaderboards.rows import PUBLISH, RowView
+
+OWN = "files"
+"""How own records are called that the suite gives no label."""
+
+SLUG = 60
+"""Longest part of a fragment or of a file's name that comes from a name."""
 
 METRIC_NAMES = {
     "auc": "AUC",
@@ -122,9 +132,13 @@ class GroupView:
     """One section of the page."""
 
     anchor: str
+    title: str
     group: Group
     about: dict[str, Any]
     columns: list[AttackColumn]
+    families: list[tuple[str, list[AttackColumn]]]
+    answers: list[dict[str, int]]
+    interval_methods: list[tuple[str, list[str]]]
     attack_metrics: list[str]
     own_metrics: list[str]
     utility: str
@@ -190,23 +204,32 @@ def row_styles(board: Board) -> dict[tuple[str, str], Style]:
 
 def _view_group(group, levels, styles, index, info, anchor) -> GroupView:
     by_level = [standings(group, level) for level in levels]
-    rows = []
+    rows: list[RowView] = []
+    ids: set[str] = set()
     for standing in by_level[-1]:
         row = standing.row
         apart, params = _parameters(group, row)
         views = [next(s for s in level if s.row is row) for level in by_level]
-        rows.append(RowView(row, styles[row.method, row.params], apart, params, views))
+        view = RowView(row, styles[row.method, row.params], apart, params, views)
+        view.id = _unused(f"row-{anchor.removeprefix('on-')}--{_slug(view.label)}", ids)
+        rows.append(view)
     chosen = utility_metric(group)
     absent, not_applicable = _problems(group, rows)
     common, own = _attack_metrics(group)
     drawn = [] if index is None else range(len(levels))
     utility, metrics = chosen[0] if chosen else "", _utility_metrics(group, chosen)
     axes = ["utility"] + ["robustness"] * any(v.views[-1].robustness for v in rows)
+    columns = [_attack_column(group, c, levels, info) for c in group.columns]
+    methods = [r for r in rows if not r.row.control]
     return GroupView(
         anchor=anchor,
+        title=_title(group, info),
         group=group,
         about=_dataset_of(group, info),
-        columns=[_attack_column(group, c, levels, info) for c in group.columns],
+        columns=columns,
+        families=_families(columns),
+        answers=[_answer(methods, i) for i in range(len(levels))],
+        interval_methods=_interval_methods(rows, chosen),
         attack_metrics=common,
         own_metrics=own,
         utility=utility,
@@ -219,7 +242,7 @@ def _view_group(group, levels, styles, index, info, anchor) -> GroupView:
         curves=curve_charts(group, rows, utility, metrics, METRIC_NAMES, info) if drawn else [],
         claims=claims_here(group, utility, info),
         controls=[r for r in rows if r.row.control],
-        methods=[r for r in rows if not r.row.control],
+        methods=methods,
         planes=[[_plane(rows, i, chosen, axis) for i in drawn] for axis in axes if drawn],
         rocs=[_roc(group, rows, i, index) for i in drawn],
         exposed=[exposed_at(group, rows, level) for level in levels],
@@ -236,14 +259,69 @@ def _dataset_of(group: Group, info: dict[str, Any]) -> dict[str, Any]:
     return next((d for d in info.get("datasets", []) if d.get("name") == group.dataset), {})
 
 
+def _title(group: Group, info: dict[str, Any]) -> str:
+    """What a dataset is called: own records that the suite gives no label, after the suite."""
+    suite = (info.get("suite") or {}).get("name")
+    return suite if group.dataset == OWN and suite else group.dataset
+
+
 def _anchor(text: str, taken: set[str]) -> str:
-    slug = re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-") or "section"
-    anchor, n = f"on-{slug}", 1
-    while anchor in taken:
+    return _unused(f"on-{_slug(text)}", taken)
+
+
+def _slug(text: str) -> str:
+    """Letters, digits and dashes alone, for fragments and names of files."""
+    return re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-")[:SLUG].strip("-") or "section"
+
+
+def _unused(name: str, taken: set[str]) -> str:
+    """The name, with a number behind it where it is taken; it is taken from then on."""
+    found, n = name, 1
+    while found in taken:
         n += 1
-        anchor = f"on-{slug}-{n}"
-    taken.add(anchor)
-    return anchor
+        found = f"{name}-{n}"
+    taken.add(found)
+    return found
+
+
+def _families(columns: list[AttackColumn]) -> list[tuple[str, list[AttackColumn]]]:
+    """Attacks by the access that they need, weakest first; namesakes stand together."""
+    needs = sorted({a.needs for a in columns}, key=access_rank)
+    order = list(dict.fromkeys(a.column.attack for a in columns))
+    return [
+        (
+            n,
+            sorted(
+                (a for a in columns if a.needs == n), key=lambda a: order.index(a.column.attack)
+            ),
+        )
+        for n in needs
+    ]
+
+
+def _answer(methods: list[RowView], level: int) -> dict[str, int]:
+    """How many methods have which verdict."""
+    found = [view.views[level].verdict for view in methods]
+    return {name: found.count(name) for name in VERDICTS if name in found}
+
+
+def _interval_methods(
+    rows: list[RowView], chosen: tuple[str, str] | None
+) -> list[tuple[str, list[str]]]:
+    """How the intervals of the table's columns were made; where it differs between rows, each way."""
+    found: dict[str, dict[str, None]] = {}
+    named = {"auc": "Worst-case leak", TPR_METRIC: "TPR at 1 % FPR", "epsilon_lower": "ε"}
+    for view in rows:
+        utility = [s.utility for s in view.views[-1:] if s.utility is not None]
+        for figure in utility:
+            found.setdefault("Utility", {})[figure.interval] = None
+        for standing in view.views:
+            for metric, name in named.items():
+                if metric in standing.worst:
+                    # What belongs to one row alone stands on its own page.
+                    text = standing.worst[metric].interval.partition("; best with")[0]
+                    found.setdefault(name, {})[text] = None
+    return [(name, texts) for name, t in found.items() if (texts := [x for x in t if x])]
 
 
 def _parameters(group: Group, row: Row) -> tuple[list[str], list[str]]:
@@ -455,7 +533,7 @@ def _plane(
     title = f"Utility: {measure}"
     if axis == "robustness":
         measure, title = "one minus the mean balanced error", "Robustness: 1 − mean balanced error"
-    svg = charts.plane(points, title, "Privacy: worst-case AUC", x_name=axis)
+    svg = charts.plane(points, title, "Leak (worst-case AUC)", x_name=axis)
     description = (
         f"{axis.capitalize()}–privacy plane of {len(points)} releases: {measure} against worst-case AUC, lower right "
         f"is better; the figures are in the table above. On the Pareto front, from least to most "
@@ -644,15 +722,31 @@ def _is_void(row: Row, attack: tuple[str, str]) -> bool:
 # ---------------------------------------------------------------- the overview
 
 
-def overview(groups: list[GroupView]) -> list[dict[str, Any]]:
-    """One entry for each method: its row in every section, None where it did not take part."""
+def overview(groups: list[GroupView], confidence: float = 0.95) -> list[dict[str, Any]]:
+    """One entry for each method: its row in every section, None where it did not take part; best first.
+
+    ``shares`` says for each access level on how many of its datasets it is on the Pareto front. Controls are left out.
+    """
     entries: dict[tuple[str, str], dict[str, Any]] = {}
     for place, view in enumerate(groups):
-        for row in view.rows:
+        for row in view.methods:
             key = (row.row.method, row.row.params)
             entry = entries.setdefault(key, {"row": row, "cells": [None] * len(groups)})
             entry["cells"][place] = row
-    return sorted(entries.values(), key=lambda e: not e["row"].row.control)
+    for entry in entries.values():
+        views = [row.views for row in entry["cells"] if row is not None]
+        entry["shares"] = [
+            front_share(list(level), confidence) for level in zip(*views, strict=True)
+        ]
+    return sorted(entries.values(), key=_overview_order)
+
+
+def _overview_order(entry: dict[str, Any]) -> tuple:
+    """By the share of datasets on whose front a row is, then by that of datasets on which nothing was found."""
+    share: FrontShare = entry["shares"][-1]
+    last: list[Standing] = [row.views[-1] for row in entry["cells"] if row is not None]
+    quiet = sum(standing.verdict == "no leak found" for standing in last)
+    return (-share.on / share.n if share.n else 1, -quiet / len(last))
 
 
 def cell_of(row: Row, column: Column) -> Cell:

@@ -14,6 +14,7 @@ from benchmark.statistics.accountants import (
 from benchmark.statistics.aggregate import (
     Rank,
     SeedSummary,
+    count_interval,
     estimate_draws,
     gate_p_threshold,
     over_seeds,
@@ -141,6 +142,7 @@ __all__ = [
     "clustered_proportion",
     "compare_leaks",
     "compare_utilities",
+    "count_interval",
     "delong_variance",
     "design_effect",
     "dp_sgd_epsilon",

@@ -233,6 +233,38 @@ def pareto_frequency(utility_draws, leakage_draws):
     return pareto_front(utility_draws, leakage_draws).mean(axis=0)
 
 
+def count_interval(probabilities, confidence=0.95):
+    """Central interval of how many of several independent events happen.
+
+    Parameters
+    ----------
+    probabilities : array-like of shape (n,)
+        Of the events, each in [0, 1].
+    confidence : float in (0, 1), default=0.95
+
+    Returns
+    -------
+    tuple of int
+        The least and the greatest number, from 0 to ``n``, that leave at most ``(1 - confidence) / 2`` of the
+        Poisson-binomial distribution below and above.
+
+    Raises
+    ------
+    ValueError
+        For a probability outside of [0, 1].
+    """
+    probabilities = np.asarray(probabilities, float)
+    if not ((probabilities >= 0) & (probabilities <= 1)).all():
+        raise ValueError(f"probabilities must be in [0, 1]. Got {probabilities.tolist()}.")
+    mass = np.ones(1)
+    for p in probabilities:
+        mass = np.convolve(mass, [1 - p, p])
+    tail, slack = (1 - confidence) / 2, 1e-12
+    low = int(np.argmax(np.cumsum(mass) > tail + slack))
+    high = probabilities.size - int(np.argmax(np.cumsum(mass[::-1]) > tail + slack))
+    return low, high
+
+
 def estimate_draws(estimates, replicates=1000, seed=0, confidence=0.95):
     """Draw replicates of figures known only by their intervals.
 

@@ -2,6 +2,7 @@
 
 import re
 import xml.etree.ElementTree as ET
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -120,6 +121,22 @@ def test_styles_differ_in_shape_or_colour_for_as_many_rows_as_a_board_may_have()
     looks = {(s.colour, s.shape) for s in map(Style, range(40))}
     assert len(looks) == 40
     assert len({s.shape for s in map(Style, range(8))}) == 8
+
+
+def test_no_two_lines_of_fifty_are_alike_and_neighbours_differ_in_their_dashes_too():
+    styles = [Style(i) for i in range(50)]
+    assert len({(s.colour, s.dash) for s in styles}) == 50
+    assert all(a.dash != b.dash for a, b in pairwise(styles))
+
+
+def test_each_curve_and_its_band_is_a_group_that_the_page_can_show():
+    other = Line("b", Style(8), CURVE.fpr, CURVE.tpr, CURVE.low, CURVE.high)
+    groups = re.findall(
+        r'<g class="((?:band|line)-\d)"><path ([^>]*)>', charts.roc([CURVE, other], 0.01)
+    )
+    assert [name for name, _ in groups] == ["band-0", "band-1", "line-0", "line-1"]
+    assert "var(--series-0)" in groups[2][1] and "var(--series-1)" in groups[3][1]
+    assert "var(--series-1)" in groups[1][1] and "opacity" in groups[1][1]
 
 
 @given(st.lists(st.tuples(st.floats(0, 400), st.floats(0, 300), st.integers(1, 20)), max_size=12))

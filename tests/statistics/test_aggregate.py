@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from scipy.stats import norm, rankdata
+from scipy.stats import binom, norm, rankdata
 from scipy.stats import t as student
 
 from benchmark.statistics import (
@@ -12,6 +12,7 @@ from benchmark.statistics import (
     Rank,
     auc_interval,
     auc_p_value,
+    count_interval,
     estimate_draws,
     gate_p_threshold,
     gaussian_pair_auc,
@@ -188,3 +189,27 @@ def test_gate_voids_a_sound_run_once_in_a_hundred():
 def test_gate_refuses_nonsense():
     with pytest.raises(ValueError, match=r"n_looks must be an integer of at least 1\. Got 0"):
         gate_p_threshold(0)
+
+
+# --- How many of several events
+
+
+@pytest.mark.parametrize(("n", "p"), [(1, 0.5), (5, 0.3), (12, 0.9), (40, 0.02)])
+@pytest.mark.parametrize("confidence", [0.5, 0.95])
+def test_count_interval_of_equal_probabilities_is_binomial(n, p, confidence):
+    tail = (1 - confidence) / 2
+    expected = binom.ppf(tail, n, p), binom.isf(tail, n, p)
+    assert count_interval([p] * n, confidence) == expected
+
+
+def test_count_interval_by_hand():
+    """P(0) = 0.1 × 0.5 = 0.05 is more than a tail of 2.5 %, and less than one of 10 %."""
+    assert count_interval([0.9, 0.5]) == (0, 2)
+    assert count_interval([0.9, 0.5], confidence=0.8) == (1, 2)
+    assert count_interval([1.0, 1.0, 0.0]) == (2, 2)
+    assert count_interval([]) == (0, 0)
+
+
+def test_count_interval_refuses_what_is_no_probability():
+    with pytest.raises(ValueError, match=r"in \[0, 1\]. Got \[0.5, 1.2\]"):
+        count_interval([0.5, 1.2])
