@@ -448,6 +448,7 @@ class _Builder:
     ) -> list[str]:
         """Keys of the nodes that hold the first ``n`` shadow releases, in this space; notes those that made them."""
         fitted = self.nodes[fit].spec["space"]
+        method = method.maker or method
         more: dict[str, int | str] = {"size": SHADOW_CHUNK, "version": SHADOWS_VERSION}
         keys, made = [], []
         for chunk in range(-(-n // SHADOW_CHUNK)):
@@ -540,7 +541,7 @@ class _Builder:
         Which shadow ``fit`` makes again follows from the coins. All are compared before they are published.
         """
         shadows = self.shadowed.get(fit)
-        if not shadows:
+        if not shadows or method.given:  # whether a maker is the true one, shadows do not tell
             return
         space = self.nodes[fit].spec["space"]
         alone = self.nodes[fit].needs[0] if method.publication is not None else fit
@@ -666,6 +667,10 @@ def _attack_obstacle(
         return ""
     if space == "image" and release_space != "image":
         return f"{attack.name} works on images; {method.label} releases features"
+    if method.given and wants_reference(attack.plugin):
+        return f"{attack.name} compares with a generator of the same kind, which is not given"
+    if method.given and shadows_of(attack.plugin) and method.maker is None:
+        return f"{attack.name} trains models of the generator, which is not named"
     needs, offers = attack.plugin.info.needs, method.plugin.info.offers
     if method.publication is not None and needs in (Access.SAMPLER, Access.WEIGHTS):
         return f"{attack.name} needs access {needs}; what is published are perturbed records alone"

@@ -208,7 +208,7 @@ class _Table:
         if plugin is None:
             return None
         if id(plugin) not in self._numbers:
-            row = self.object_of(plugin, ("base",), leave=("plugin", "publication"))
+            row = self.object_of(plugin, ("base", "maker"), leave=("plugin", "publication"))
             row["plugin"] = _describe(plugin.plugin)
             if plugin.publication is not None:
                 row["publication"] = self.object_of(plugin.publication, ("perturbation",))
@@ -287,12 +287,12 @@ def _cell(said: Mapping[str, Any], named: Callable[[int | None], Any]) -> Cell:
 
 
 def _resolved_plugin(row: Mapping[str, Any], plugins: Sequence[ResolvedPlugin]) -> ResolvedPlugin:
-    base = None if row["base"] is None else plugins[row["base"]]
+    named = {k: None if row.get(k) is None else plugins[row[k]] for k in ("base", "maker")}
     plugin = ResolvedPlugin(
         **{
             **{k: v for k, v in row.items() if k != "publication"},
             "plugin": _described(row["plugin"]),
-            "base": base,
+            **named,
             "severities": tuple(row["severities"]),
         }
     )

@@ -40,6 +40,7 @@ __all__ = [
     "label_of",
     "place_of",
     "resolve",
+    "resolve_method",
 ]
 
 NATIVE = "native"
@@ -71,7 +72,8 @@ class ResolvedPlugin:
     ``label`` names it with the parameters that the suite gives; ``space`` is the kind of records that the suite wants
     it to work on, if it says so. ``base`` is the method that a method works from, if it names one; ``publication`` says
     how a method's release is perturbed before it is published, where it is; ``built_in``, that it is the project's own;
-    ``source`` is the digest of its code; ``named``, that the suite names it a control.
+    ``source`` is the digest of its code; ``named``, that the suite names it a control. A release that is ``given`` is
+    not fitted; ``maker`` is then the method that is said to have made it, whose shadows stand for its own.
     """
 
     kind: str
@@ -88,6 +90,8 @@ class ResolvedPlugin:
     built_in: bool = False
     source: str = ""
     named: bool = False
+    given: bool = False
+    maker: ResolvedPlugin | None = None
 
     @property
     def parameters_text(self) -> str:
@@ -314,6 +318,19 @@ def _with_severities(
             f"suite {suite.name}: {section}.severities: must be in 1 … {most}. Got {chosen}."
         )
     return replace(resolved, severities=tuple(chosen))
+
+
+def resolve_method(
+    registry: Registry, name: str, parameters: Mapping[str, Any], space: Kind
+) -> ResolvedPlugin:
+    """A method by name, to work on records of a kind.
+
+    Raises
+    ------
+    LeakboardError
+        When there is none, its parameters are refused, or it does not work on such records.
+    """
+    return _resolve_one(registry, "methods", name, parameters, space)
 
 
 def _resolve_one(

@@ -18,13 +18,18 @@ from typing import Any
 
 import numpy as np
 
-from benchmark.audit.files import nodes_folder, take_folder, write_audit
-from benchmark.audit.inputs import Places, Reading, checked_window, read_inputs
-from benchmark.audit.perform import Options, perform
+from benchmark.audit.given import Maker
+from benchmark.audit.inputs import Places, Reading, checked_window
+from benchmark.audit.perform import Options
 from benchmark.audit.result import AuditResult
+from benchmark.audit.whole import Work, audit_whole
 from benchmark.contracts import LeakboardError, Records
+from benchmark.suite import PluginEntry
 
 __all__ = ["Given", "call_audit"]
+
+Made = str | Mapping[str, Any]
+"""A method plugin by name, or a mapping with its ``name`` and ``params``."""
 
 Given = str | Path | np.ndarray | Records
 """Records as a path, as a :class:`Records`, or as an array of images or features without labels."""
@@ -32,7 +37,7 @@ Given = str | Path | np.ndarray | Records
 
 def call_audit(
     *,
-    release: Given | Mapping[str, Given],
+    release: Given | Mapping[str, Given] | None = None,
     members: Given,
     controls: Given | None = None,
     population: Given | None = None,
@@ -42,10 +47,16 @@ def call_audit(
     patient_from: str | None = None,
     size: int | None = None,
     window: tuple[float, float] | None = None,
+    draws: Given | Mapping[str, Given] | None = None,
+    sampler: str | Mapping[str, str] | None = None,
+    n_draws: int = 50_000,
+    method: Made | Mapping[str, Made] | None = None,
     features: Sequence[str] = (),
-    attacks: Sequence[str] = (),
+    attacks: Sequence[str | Mapping[str, Any]] = (),
     utilities: Sequence[str] | None = None,
     accept: float = 0.5,
+    seed: int = 0,
+    drop_exposed: bool = False,
     name: str = "audit",
     out: str | Path | None = None,
     jobs: int | None = None,
@@ -65,8 +76,16 @@ def call_audit(
         ``coins.json`` of ``audit split``, and the CSV of who is who.
     patient_from, size, window, max_gb
         How files are read (:class:`~benchmark.audit.inputs.Reading`).
-    features, attacks, utilities, accept, name, jobs, device
-        How the audit is made (:class:`~benchmark.audit.perform.Options`).
+    draws, sampler, n_draws, method
+        What is known of a release's generator, or of several by their labels: more of its draws; ``module:function``,
+        which makes so many in a process of its own (:mod:`benchmark.audit.drawing`); the name of the method plugin that
+        the release is of, or a mapping with its ``name`` and ``params``. A label of a method without a release is made
+        here, of the members.
+    features, attacks, utilities, accept, seed, name, jobs, device
+        How the audit is made (:class:`~benchmark.audit.perform.Options`); an attack may be a mapping with its ``name``
+        and ``params``.
+    drop_exposed : bool
+        Audit once more without the released records that copy somebody; the result is then that of the second audit.
     out : path, optional
         Folder to write, as the command line does. By default nothing is kept; records that are given as arrays lie in
         a temporary folder meanwhile, which its owner alone can read.
@@ -85,7 +104,7 @@ def call_audit(
     """
     if not 0.5 <= accept < 1:
         raise LeakboardError(f"accept must be in [0.5, 1). Got {accept:g}.")
-    named = release if isinstance(release, Mapping) else {"release": release}
+    named = _by_label(release)
     reading = Reading(
         patients=_path(patients),
         patient_from=patient_from,
@@ -97,8 +116,13 @@ def call_audit(
         name=name,
         accept=accept,
         features=tuple(features),
-        attacks=tuple(attacks),
+        attacks=tuple(PluginEntry(**_entry(attack)) for attack in attacks),
+        makers={
+            label: Maker(name=made["name"], parameters=made.get("params", {}))
+            for label, made in ((k, _entry(m)) for k, m in _by_label(method, "name").items())
+        },
         utilities=None if utilities is None else tuple(utilities),
+        seed=seed,
         jobs=jobs,
         device=device,
     )
@@ -118,15 +142,37 @@ def call_audit(
             population=found["population"],
             test=found["test"],
             coins=_path(coins),
+            draws={
+                label: place
+                for i, (label, given) in enumerate(_by_label(draws).items())
+                if (place := _place(given, scratch / f"draws-{i}.npz")) is not None
+            },
         )
-        inputs = read_inputs(places, reading)
-        folder = scratch / "out" if out is None else Path(out)
-        performed = perform(
-            inputs, nodes_folder(folder), options, prepare=lambda: take_folder(folder)
+        work = Work(
+            places=places,
+            reading=reading,
+            options=options,
+            samplers=_by_label(sampler),
+            n_draws=n_draws,
+            drop_exposed=drop_exposed,
         )
-        if out is not None:
-            write_audit(folder, performed)
-    return performed.result
+        return audit_whole(work, scratch / "out" if out is None else Path(out)).result
+
+
+def _by_label(given: Any, key: str = "") -> dict[str, Any]:
+    """What is given by label; what is given of one release, under the label that it then has.
+
+    A mapping with ``key`` is one thing and no mapping of labels.
+    """
+    if given is None:
+        return {}
+    if isinstance(given, Mapping) and not (key and key in given):
+        return dict(given)
+    return {"release": given}
+
+
+def _entry(given: str | Mapping[str, Any]) -> dict[str, Any]:
+    return {"name": given} if isinstance(given, str) else dict(given)
 
 
 def _path(path: str | Path | None) -> Path | None:

@@ -5,8 +5,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -14,8 +15,8 @@ from benchmark.contracts import LeakboardError
 
 if TYPE_CHECKING:
     from benchmark.audit.asked import Asked
-    from benchmark.audit.inputs import AuditInputs, Reading
-    from benchmark.audit.perform import Options, Performed
+    from benchmark.audit.inputs import Reading
+    from benchmark.audit.perform import Performed
     from benchmark.audit.result import AuditResult, Evidence
 
 __all__ = ["app"]
@@ -51,6 +52,23 @@ def audit(
     test: Annotated[Path | None, typer.Option(help="Real records to measure utility on.")] = None,
     coins: Annotated[
         Path | None, typer.Option(help="coins.json of `audit split`: the grade is then randomised.")
+    ] = None,
+    draws: Annotated[
+        Path | None, typer.Option(help="More draws of the release's generator: as --release.")
+    ] = None,
+    sampler: Annotated[
+        str | None,
+        typer.Option(metavar="MODULE:FUNCTION", help="Makes them: draw(n, seed) → records."),
+    ] = None,
+    n_draws: Annotated[
+        int, typer.Option(min=1000, max=1_000_000, help="How many draws --sampler makes.")
+    ] = 50_000,
+    method: Annotated[
+        str | None,
+        typer.Option(help="Method plugin that the release is of; makes it here without --release."),
+    ] = None,
+    param: Annotated[
+        list[str] | None, typer.Option(help="Of the method, as in epochs=50. Repeatable.")
     ] = None,
     patients: Patients = None,
     patient_from: PatientFrom = None,
@@ -98,42 +116,38 @@ def audit(
     """Audit finished releases."""
     if context.invoked_subcommand is not None:
         return
-    from benchmark.audit.inputs import read_inputs
+    from benchmark.audit.remedy import WARNINGS
     from benchmark.audit.report import find_browser
+    from benchmark.audit.whole import audit_whole
 
     asked = _asked(context)
     if pdf:
         find_browser()  # rather now than after the audit
-    folder = out or Path("audits") / asked.name
-    options = asked.options(jobs, device)
-    performed = _perform(read_inputs(asked.places(), asked.reading()), options, folder, pdf)
-    if drop_exposed:
-        from benchmark.audit import remedy
+    first = out or Path("audits") / asked.name
 
-        places = remedy.drop_exposed(folder, asked.places(), performed, asked.max_gb)
-        if places is None:
+    def told(performed: Performed, folder: Path) -> None:
+        if folder != first:
+            typer.echo(
+                f"\nAgain, without the records that copy somebody ({first}/private/filtered):"
+            )
+        _print(performed, folder, pdf)
+        if folder != first:
+            for note in WARNINGS:
+                typer.echo(f"beware       {note}")
+        elif drop_exposed and not any(map(len, performed.copying.values())):
             typer.echo(
                 "drop         no released record was found that copies somebody: nothing is taken out"
             )
-        else:
-            inputs = remedy.with_warnings(read_inputs(places, asked.reading()), performed)
-            typer.echo(
-                f"\nAgain, without the records that copy somebody ({folder}/private/filtered):"
-            )
-            performed = _perform(inputs, options, folder / remedy.AGAIN, pdf)
-            for note in inputs.notes["all"][-2:]:
-                typer.echo(f"beware       {note}")
+
+    performed = audit_whole(asked.work(jobs, device, drop_exposed), first, told)
     raise SystemExit(performed.result.answer.exit_status)
 
 
-def _perform(inputs: AuditInputs, options: Options, folder: Path, pdf: bool) -> Performed:
-    """Audit, write and print."""
-    from benchmark.audit.files import RESULT, nodes_folder, take_folder, write_audit
-    from benchmark.audit.perform import perform
+def _print(performed: Performed, folder: Path, pdf: bool) -> None:
+    """Print what was found, and where it lies."""
+    from benchmark.audit.files import MADE, RESULT
     from benchmark.audit.report import REPORT, write_pdf
 
-    performed = perform(inputs, nodes_folder(folder), options, prepare=lambda: take_folder(folder))
-    write_audit(folder, performed)
     typer.echo("\n".join(said(performed.result)))
     typer.echo(f"report       {folder / REPORT}")
     if pdf:
@@ -141,7 +155,8 @@ def _perform(inputs: AuditInputs, options: Options, folder: Path, pdf: bool) -> 
     typer.echo(f"result       {folder / RESULT}")
     if performed.exposed:
         typer.echo(f"who          python -m benchmark audit exposed {folder}   (private)")
-    return performed
+    if performed.made:
+        typer.echo(f"made         {folder / MADE}   (private until it is accepted)")
 
 
 HOW = ("plan", "out", "pdf", "drop_exposed", "jobs", "device")
@@ -150,7 +165,9 @@ HOW = ("plan", "out", "pdf", "drop_exposed", "jobs", "device")
 
 def _asked(context: typer.Context) -> Asked:
     """What the options ask, or the plan that they name."""
-    from benchmark.audit.asked import Asked, read_asked
+    from pydantic import ValidationError
+
+    from benchmark.audit.asked import read_asked
 
     given = context.params
     if given["plan"] is not None:
@@ -164,20 +181,78 @@ def _asked(context: typer.Context) -> Asked:
                 f"--plan says all that is audited, and {', '.join(sorted(typed))} too. Write it into the plan."
             )
         return read_asked(given["plan"])
-    if not given["release"] or given["members"] is None:
+    if not (given["release"] or given["method"]) or given["members"] is None:
         raise LeakboardError(
             "an audit needs --release and --members, and --controls to judge membership; or --plan. "
             "Type `python -m benchmark audit --help`."
         )
     if not 0.5 <= given["accept"] < 1:
         raise LeakboardError(f"--accept must be in [0.5, 1). Got {given['accept']:g}.")
+    try:
+        return _made(given)
+    except ValidationError as error:
+        said = error.errors()[0]["msg"].removeprefix("Value error, ")
+        raise LeakboardError(f"{said[:1].upper()}{said[1:]}.") from error
+
+
+def _made(given: Mapping[str, Any]) -> Asked:
+    from benchmark.audit.asked import Asked
+    from benchmark.suite import PluginEntry
+
     return Asked(
         **{name: value for name, value in given.items() if name in Asked.model_fields},
-        releases=given["release"],
+        releases=_releases(given),
         features=given["feature"] or (),
-        attacks=given["attack"] or (),
+        attacks=tuple(PluginEntry(name=name) for name in given["attack"] or ()),
         utilities=() if given["privacy_alone"] else None,
     )
+
+
+GENERATOR = ("draws", "sampler", "method", "param")
+"""Options about the generator of a release."""
+
+
+def _releases(given: Mapping[str, Any]) -> Any:
+    """The releases, with what is said of their generator where there is one of them."""
+    from benchmark.audit.asked import labelled
+
+    paths = given["release"] or []
+    said = [f"--{name}" for name in GENERATOR if given[name]]
+    if not said:
+        return paths
+    if len(paths) > 1:
+        raise LeakboardError(
+            f"{said[0]} is of one release, and {len(paths)} are given. Say which in a plan: --plan audit.yaml, with "
+            "releases: {label: {path: …, sampler: …}}."
+        )
+    if given["param"] and not given["method"]:
+        raise LeakboardError("--param is of a --method, and none is named.")
+    method = {"name": given["method"], "params": _parameters(given["param"] or [])}
+    about = {
+        "path": paths[0] if paths else None,
+        "draws": given["draws"],
+        "sampler": given["sampler"],
+        "method": method if given["method"] else None,
+    }
+    return {label: about for label in labelled([paths[0] if paths else ""])}
+
+
+def _parameters(said: list[str]) -> dict[str, Any]:
+    """``name=value`` with values as YAML reads them."""
+    import yaml
+
+    found = {}
+    for one in said:
+        name, equals, value = one.partition("=")
+        if not (name and equals):
+            raise LeakboardError(f"--param is name=value, such as epochs=50. Got {one!r}.")
+        try:
+            found[name] = yaml.safe_load(value)
+        except yaml.YAMLError as error:
+            raise LeakboardError(
+                f"--param {name}: {value!r} is no value. Write it as in a suite."
+            ) from error
+    return found
 
 
 def _is_typed(context: typer.Context, name: str) -> bool:
@@ -250,7 +325,8 @@ def said(result: AuditResult) -> list[str]:
     for release in result.releases:
         lines += [f"{release.label:<12} {sentence(result, release)}"]
         lines += [f"             {_of(e)}" for e in release.evidence if e.found]
-    return lines
+    undrawn = [n for n in result.not_tried if n.what.startswith("draws of ")]
+    return lines + [f"not tried    {n.what}: {n.why}" for n in undrawn]
 
 
 def _of(evidence: Evidence) -> str:

@@ -6,6 +6,8 @@
     <out>/audit.json            the result: aggregates and digests alone
     <out>/private/exposed.csv   who is exposed, by file and patient; its owner's alone (600)
     <out>/private/nodes/        records and artifacts of the nodes, which hold private records (700)
+    <out>/private/made/         releases that were made here, to be published if they are accepted (700)
+    <out>/private/draws/        what generators drew, and what they printed (700)
 """
 
 from __future__ import annotations
@@ -17,14 +19,27 @@ from collections.abc import Sequence
 from datetime import date
 from pathlib import Path
 
+import numpy as np
+
 from benchmark.audit.perform import Performed
 from benchmark.audit.report import write_report
 from benchmark.audit.result import ExposedPerson
 from benchmark.audit.seal import AuditError
+from benchmark.contracts import Records
 
-__all__ = ["EXPOSED", "RESULT", "nodes_folder", "read_exposed", "take_folder", "write_audit"]
+__all__ = [
+    "EXPOSED",
+    "MADE",
+    "PRIVATE",
+    "RESULT",
+    "nodes_folder",
+    "read_exposed",
+    "take_folder",
+    "write_audit",
+]
 
 RESULT, PRIVATE, EXPOSED = "audit.json", "private", "exposed.csv"
+MADE = f"{PRIVATE}/made"
 
 
 def take_folder(out: Path) -> None:
@@ -56,6 +71,9 @@ def write_audit(out: Path, performed: Performed) -> None:
     write_report(performed.result, out, date.today())
     _write(out / RESULT, performed.result.to_json() + "\n", 0o644)
     _write(out / PRIVATE / EXPOSED, _table(performed.exposed), 0o600)
+    for i, records in enumerate(performed.made.values()):
+        (out / MADE).mkdir(mode=0o700, exist_ok=True)
+        _write_records(out / MADE / f"release-{i + 1}.npz", records, performed.classes)
 
 
 def read_exposed(out: Path) -> str:
@@ -86,6 +104,20 @@ def _table(exposed: Sequence[ExposedPerson]) -> str:
         figures = [repr(person.scores[name]) if name in person.scores else "" for name in scores]
         writer.writerow([*about, person.nearest, repr(person.distance), *figures])
     return text.getvalue()
+
+
+def _write_records(path: Path, records: Records, classes: tuple[str, ...]) -> None:
+    """Records as an ``.npz`` that a release may be given as."""
+    arrays = {"images" if records.kind == "image" else "features": records.data}
+    arrays |= {"labels": records.labels, "classes": np.array(classes)}
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    with open(temporary, "wb", opener=_own) as file:
+        np.savez(file, **arrays)  # type: ignore[arg-type]
+    os.replace(temporary, path)
+
+
+def _own(path: str, flags: int) -> int:
+    return os.open(path, flags, 0o600)
 
 
 def _write(path: Path, text: str, mode: int) -> None:

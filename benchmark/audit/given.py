@@ -8,13 +8,14 @@ Everything downstream is the same code as in a run: attacks, utilities, controls
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 import numpy as np
 
 from benchmark.audit.inputs import AuditInputs, Grade
 from benchmark.audit.seal import AuditError
+from benchmark.bank import GIVEN
 from benchmark.contracts import (
     Access,
     Context,
@@ -33,15 +34,19 @@ from benchmark.node import Outcome, digest
 from benchmark.nodes import records_arrays
 from benchmark.plan import Plan, make_plan
 from benchmark.registry import Registry
-from benchmark.resolve import NATIVE, Resolved, ResolvedDataset, ResolvedPlugin, label_of
+from benchmark.resolve import (
+    NATIVE,
+    Resolved,
+    ResolvedDataset,
+    ResolvedPlugin,
+    label_of,
+    resolve_method,
+)
 from benchmark.store import Record, Store
 from benchmark.suite import GameRules, Limits
 from benchmark.units import find_units
 
-__all__ = ["GIVEN", "Cohort", "Keys", "Known", "commit_given", "deal", "plan_audit"]
-
-GIVEN = "given"
-"""Name of the dataset and of the releases of an audit."""
+__all__ = ["Cohort", "Keys", "Known", "Maker", "commit_given", "deal", "plan_audit"]
 
 ASIDE = 1 / 3
 """Share of the controls' people that is set aside for the attacks where there is no other population."""
@@ -90,6 +95,22 @@ class GivenRelease(Method):
     def fit(self, members: Records, context: Context) -> Release:
         """Never called: the node of a given release is there before anything runs."""
         raise LeakboardError(f"the release {self.label} is given. Run the audit again.")
+
+
+class GivenDraws(GivenRelease):
+    """A finished release with more draws of its generator, which stand for the generator (:mod:`benchmark.bank`)."""
+
+    info: ClassVar[MethodInfo] = MethodInfo(
+        name=GIVEN, version=AUDIT_VERSION, summary="A release and draws", offers=Access.SAMPLER
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Maker:
+    """A method, by its name and parameters, that is said to have made a release, or that is to make it here."""
+
+    name: str
+    parameters: Mapping[str, Any]
 
 
 # ---------------------------------------------------------------- the game on given records
@@ -291,9 +312,10 @@ def plan_audit(
     features: Sequence[str] = (),
     attacks: Sequence[tuple[str, Mapping[str, Any], Kind | None]],
     utilities: Sequence[tuple[str, Mapping[str, Any], Kind | None]] = (),
+    makers: Mapping[str, Maker] | None = None,
     known: Known | None = None,
 ) -> tuple[Plan, Keys]:
-    """The plan of an audit, and which of its nodes are given. Attacks that need more than records have no figure.
+    """The plan of an audit, and which of its nodes are given. Attacks that need more than there is have no figure.
 
     Parameters
     ----------
@@ -307,9 +329,17 @@ def plan_audit(
     features : sequence of str
         Extractors that images are looked at in.
     attacks, utilities : sequence of (name, parameters, space)
+    makers : mapping of str to Maker, optional
+        Who has made a release, by its label; who is to make it here, where no such release is given.
     known : Known, optional
         A run's game.
+
+    Raises
+    ------
+    AuditError
+        For a maker that cannot be had, or does not make records of this kind.
     """
+    makers = makers or {}
     source = ResolvedPlugin(
         kind="datasets",
         name=GIVEN,
@@ -326,7 +356,10 @@ def plan_audit(
         subset={"pool": None, "test": None},
     )
     controls = [_plugin(registry, "methods", m, {}, inputs.kind) for m in ("holdout", "identity")]
-    releases = [_release(inputs, label) for label in inputs.releases]
+    releases = [
+        _release(inputs, label, makers.get(label), registry)
+        for label in dict.fromkeys((*inputs.releases, *makers))
+    ]
     resolved = Resolved(
         suite=name,
         seeds=(known.seed if known else seed,),
@@ -392,16 +425,42 @@ def _plugin(
     )
 
 
-def _release(inputs: AuditInputs, label: str) -> ResolvedPlugin:
+def _release(
+    inputs: AuditInputs, label: str, maker: Maker | None, registry: Registry
+) -> ResolvedPlugin:
+    method = None if maker is None else _maker(inputs, maker, registry)
+    if label not in inputs.releases:
+        assert method is not None
+        return replace(method, label=label)
+    fingerprint = inputs.releases[label].digest()
+    plugin: GivenRelease = GivenRelease(label=label)
+    if label in inputs.draws:
+        plugin = GivenDraws(label=label)
+        fingerprint = digest([fingerprint, inputs.draws[label].digest()])
     return ResolvedPlugin(
         kind="methods",
         name=GIVEN,
         label=label,
-        plugin=GivenRelease(label=label),
+        plugin=plugin,
         parameters={"label": label},
-        fingerprint=inputs.releases[label].digest(),
+        fingerprint=fingerprint,
         space=inputs.kind,
+        given=True,
+        maker=method,
     )
+
+
+def _maker(inputs: AuditInputs, maker: Maker, registry: Registry) -> ResolvedPlugin:
+    """The method, fitted to records as they are in this audit."""
+    try:
+        method = resolve_method(registry, maker.name, maker.parameters, inputs.kind)
+    except LeakboardError as error:
+        raise AuditError(f"the method cannot be used: {error}") from error
+    if method.unavailable:
+        raise AuditError(f"the method {maker.name} cannot be used: {method.unavailable}")
+    if method.calibrates:
+        raise AuditError(f"{maker.name} is a control and generates nothing. Name the generator.")
+    return method
 
 
 # ---------------------------------------------------------------- the store
@@ -416,7 +475,8 @@ def commit_given(store: Store, plan: Plan, keys: Keys, inputs: AuditInputs, coho
     }
     n_members = int(cohort.coins.sum())
     for label, key in keys.releases.items():
-        outcomes[key] = _fit(inputs.releases[label], n_members, cohort.pool)
+        draws = inputs.draws.get(label)
+        outcomes[key] = _fit(inputs.releases[label], n_members, cohort.pool, draws)
     for key, outcome in outcomes.items():
         if store.read(key) is None:
             node = plan.nodes[key]
@@ -429,7 +489,7 @@ def commit_given(store: Store, plan: Plan, keys: Keys, inputs: AuditInputs, coho
                 needs=node.needs,
                 values=dict(outcome.values),
             )
-            store.commit(record, outcome.arrays)
+            store.commit(record, outcome.arrays, outcome.tensors)
 
 
 def _dataset(inputs: AuditInputs, cohort: Cohort) -> Outcome:
@@ -488,8 +548,9 @@ def _game(cohort: Cohort) -> Outcome:
     )
 
 
-def _fit(release: Records, n_members: int, pool: Records) -> Outcome:
-    """A given release in the order in which it is published, which whoever gets it sees."""
+def _fit(release: Records, n_members: int, pool: Records, draws: Records | None) -> Outcome:
+    """A given release in the order in which it is published, which whoever gets it sees; with its draws, if any."""
+    state = {} if draws is None else {"draws": draws.data, "draw_labels": draws.labels}
     return Outcome(
         values={
             "extractor": release.extractor,
@@ -500,4 +561,5 @@ def _fit(release: Records, n_members: int, pool: Records) -> Outcome:
             "notes": {},
         },
         arrays={"release": records_arrays(release.replace(groups=None))},
+        tensors={"state": state} if state else {},
     )

@@ -63,7 +63,10 @@ class Grade(StrEnum):
 
 @dataclass(frozen=True, kw_only=True)
 class Places:
-    """Where the records lie; ``releases`` by their label on the board, ``coins`` as ``audit split`` wrote them."""
+    """Where the records lie; ``releases`` by their label on the board, ``coins`` as ``audit split`` wrote them.
+
+    ``draws``: more records of a release's generator, by the label of the release.
+    """
 
     releases: Mapping[str, Path]
     members: Path
@@ -71,6 +74,7 @@ class Places:
     population: Path | None = None
     test: Path | None = None
     coins: Path | None = None
+    draws: Mapping[str, Path] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -135,6 +139,10 @@ class AuditInputs:
         The coins, where they were tossed by ``audit split``. People are then numbered as in it.
     at_stake : ndarray of shape (n_members,), bool, optional
         Members for whom a coin was tossed; None for all. The others are no candidates.
+    draws : mapping of str to Records
+        More records of a release's generator, by the label of the release. Not part of the release.
+    undrawn : mapping of str to str
+        Why there are none where the generator was to draw them.
     """
 
     kind: Kind
@@ -147,6 +155,8 @@ class AuditInputs:
     digests: Mapping[str, str] = field(default_factory=dict)
     seal: Seal | None = None
     at_stake: np.ndarray | None = None
+    draws: Mapping[str, Records] = field(default_factory=dict)
+    undrawn: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def grade(self) -> Grade:
@@ -223,10 +233,56 @@ def read_inputs(places: Places, reading: Reading = AS_IT_IS) -> AuditInputs:
         digests=_digests(sources, reading.patients),
     )
     _check_sides(inputs)
+    inputs = _with_draws(inputs, places, reading, sources, layout)
     if places.coins is None:
         return inputs
     digests = {role: record_digests(sources[role], read[role]) for role in real}
     return _sealed(inputs, places.coins, digests)
+
+
+def _with_draws(
+    inputs: AuditInputs,
+    places: Places,
+    reading: Reading,
+    sources: Mapping[str, Source],
+    layout: Layout | None,
+) -> AuditInputs:
+    """The same with the draws of generators. Nothing else may change for them: not the classes, nor the layout."""
+    unknown = sorted(places.draws.keys() - places.releases.keys())
+    if unknown:
+        raise AuditError(
+            f"draws are given of {unknown[0]!r}, which is no release here. Releases: {', '.join(places.releases)}."
+        )
+    draws, notes, digests = {}, dict(inputs.notes), dict(inputs.digests)
+    for label, place in places.draws.items():
+        source, name = open_source(place, reading.max_gb), f"draws of {label}"
+        _check_count(name, source)
+        real = [sources[role] for role in inputs.real]
+        theirs = common_layout(
+            [*sources.values(), source],
+            size=reading.size,
+            window=reading.window,
+            real=real,
+            max_gb=reading.max_gb,
+        )
+        if theirs != layout:
+            raise AuditError(
+                f"the {name} have colour, or more than 8 bits, which none of the other records has. Give them alike."
+            )
+        (read,) = read_sources({name: source}, layout, described({name: source})).values()
+        if read.labels is None and inputs.classes != (ONE_CLASS,):
+            raise AuditError(
+                f"the {name} name no class, but all other records do. Give `labels` too."
+            )
+        others = sorted(set(read.classes) - set(inputs.classes))
+        if others and inputs.classes != (ONE_CLASS,):
+            raise AuditError(f"the {name} name the class {others[0]!r}, which no other record has.")
+        records = _records(read, None, inputs.classes != (ONE_CLASS,))
+        if inputs.classes != (ONE_CLASS,):
+            numbers = np.array([inputs.classes.index(c) for c in read.classes], dtype=np.int64)
+            records = records.replace(labels=numbers[records.labels])
+        draws[label], notes[name], digests[name] = records, read.notes, source.digest()
+    return replace(inputs, draws=draws, notes=notes, digests=digests)
 
 
 def _sealed(
@@ -250,8 +306,6 @@ def _sealed(
 
 
 def _open(places: Places, max_gb: float) -> dict[str, Source]:
-    if not places.releases:
-        raise AuditError("an audit needs a release. Give one with `--release`.")
     named = {f"release {label}": path for label, path in places.releases.items()}
     given = {role: getattr(places, role) for role in REAL if getattr(places, role) is not None}
     return {name: open_source(path, max_gb) for name, path in {**given, **named}.items()}

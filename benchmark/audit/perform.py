@@ -12,8 +12,8 @@ import numpy as np
 
 from benchmark.audit.copies import copied_for_sure, of_one_person, released_as_they_are
 from benchmark.audit.exchange import ColumnTest, exchangeability
-from benchmark.audit.given import Cohort, Known, commit_given, deal, plan_audit
-from benchmark.audit.inputs import AuditInputs, Grade, spoken
+from benchmark.audit.given import Cohort, Keys, Known, Maker, commit_given, deal, plan_audit
+from benchmark.audit.inputs import AuditInputs, Grade, Private, spoken
 from benchmark.audit.result import (
     Answer,
     AuditResult,
@@ -26,6 +26,7 @@ from benchmark.audit.result import (
     Quality,
     ReleaseResult,
 )
+from benchmark.audit.seal import AuditError
 from benchmark.audit.verdict import (
     Counts,
     chance_seen,
@@ -45,12 +46,14 @@ from benchmark.judge.controls import Verdict
 from benchmark.judge.figures import Trial, load_trial, trial_figure
 from benchmark.judge.results import Results, cell_status, collect
 from benchmark.learning.neighbours import nearest
+from benchmark.nodes import load_records
 from benchmark.plan import Cell, Plan, shadows_of, wants_reference
 from benchmark.registry import Registry, default_registry
+from benchmark.resolve import label_of
 from benchmark.runs import Coins, OpenRun, execute_plan
 from benchmark.statistics import auc_p_value
 from benchmark.store import Record, Store
-from benchmark.suite import Suite
+from benchmark.suite import PluginEntry, Suite
 
 __all__ = ["ERROR", "Options", "Performed", "perform"]
 
@@ -102,6 +105,9 @@ ONE_CLASS = "needs two classes or more that all records name, released ones too"
 
 UNCONTROLLED = "without controls, what a release teaches of everybody cannot be told from what it tells of members"
 
+MOST_DRAWS = 50_000
+"""Of a generator that an attack looks at."""
+
 NEAR_BY_CHANCE = 0.01
 """Without controls: share of released records that may be as near to a member as population records hardly ever are."""
 
@@ -120,8 +126,11 @@ class Options:
         Copies that single people out are never accepted.
     features : tuple of str
         Extractors that images are looked at in; by default their pixels.
-    attacks : tuple of str
-        Names; by default all that are installed and need no more than the released records.
+    attacks : tuple of PluginEntry or str
+        By default all that are installed and need no more than there is.
+    makers : mapping of str to Maker
+        The method that a release is of, by its label: attacks that learn from models of it take part. Where no such
+        release is given, the method makes it here, of the members among the candidates.
     utilities : tuple of str, optional
         Names; by default :data:`UTILITIES`.
     seed : int
@@ -133,7 +142,8 @@ class Options:
     name: str = "audit"
     accept: float = 0.5
     features: tuple[str, ...] = ()
-    attacks: tuple[str, ...] = ()
+    attacks: tuple[PluginEntry | str, ...] = ()
+    makers: Mapping[str, Maker] = field(default_factory=dict)
     utilities: tuple[str, ...] | None = None
     seed: int = 0
     jobs: int | None = None
@@ -142,11 +152,16 @@ class Options:
 
 @dataclass(frozen=True, kw_only=True)
 class Performed:
-    """The result; and for the custodian alone who is exposed, and which rows of a release copy somebody, by label."""
+    """The result; and for the custodian alone who is exposed, and which rows of a release copy somebody, by label.
+
+    ``made`` are the releases that were made here, with the names of their ``classes``.
+    """
 
     result: AuditResult
     exposed: tuple[ExposedPerson, ...]
     copying: Mapping[str, np.ndarray] = field(default_factory=dict)
+    made: Mapping[str, Records] = field(default_factory=dict)
+    classes: tuple[str, ...] = ()
 
 
 def perform(
@@ -155,6 +170,7 @@ def perform(
     options: Options,
     on_event: Callable[[Event], None] = lambda event: None,
     prepare: Callable[[], object] = lambda: None,
+    draw: Callable[[AuditInputs], AuditInputs] | None = None,
     known: Known | None = None,
 ) -> Performed:
     """Audit releases.
@@ -169,14 +185,42 @@ def perform(
         Told of each node that starts, progresses and finishes.
     prepare : callable
         Called once everything was found to be usable, before the first thing is written.
+    draw : callable, optional
+        Called after that, where generators are to draw: the inputs with their draws.
     known : Known, optional
         A run's game, in place of one dealt here.
     """
     if inputs.grade is Grade.NO_CONTROLS:
+        if draw is not None or options.makers:
+            raise AuditError(
+                "what a generator draws, and models of its method, tell members from controls, and there are none. "
+                "Give --controls, or leave the generator out."
+            )
         prepare()
         return _without_controls(inputs, options)
-    registry = default_registry()
     cohort = known.cohort if known else deal(inputs, options.seed)
+    plan, keys, not_tried = _planned(inputs, options, known)
+    prepare()
+    if draw is not None:
+        inputs = draw(inputs)
+        plan, keys, not_tried = _planned(inputs, options, known)
+    store = Store(root)
+    root.mkdir(mode=0o700, parents=True, exist_ok=True)
+    commit_given(store, plan, keys, inputs, cohort)
+    records = _executed(root, plan, store, options, on_event)
+    made = frozenset(options.makers.keys() - inputs.releases.keys())
+    inputs = _with_made(inputs, plan, store, records, options.makers)
+    results = collect(plan, store, records, 1 - ERROR)
+    columns = exchangeability(inputs, np.random.default_rng(int(inputs.content[:16], 16)))
+    case = _Case(inputs, cohort, plan, store, records, results, options, columns, made)
+    return case.performed(not_tried)
+
+
+def _planned(
+    inputs: AuditInputs, options: Options, known: Known | None
+) -> tuple[Plan, Keys, list[NotTried]]:
+    """The plan, which of its nodes are given, and the attacks that cannot be run."""
+    registry = default_registry()
     attacks, not_tried = _attacks(inputs, options, registry)
     plan, keys = plan_audit(
         inputs,
@@ -186,17 +230,44 @@ def perform(
         features=options.features,
         attacks=attacks,
         utilities=[(name, {}, None) for name in _utilities(inputs, options)],
+        makers=options.makers,
         known=known,
     )
-    prepare()
-    store = Store(root)
-    root.mkdir(mode=0o700, parents=True, exist_ok=True)
-    commit_given(store, plan, keys, inputs, cohort)
-    records = _executed(root, plan, store, options, on_event)
-    results = collect(plan, store, records, 1 - ERROR)
-    columns = exchangeability(inputs, np.random.default_rng(int(inputs.content[:16], 16)))
-    case = _Case(inputs, cohort, plan, store, records, results, options, columns)
-    return case.performed(not_tried)
+    return plan, keys, not_tried
+
+
+def _with_made(
+    inputs: AuditInputs,
+    plan: Plan,
+    store: Store,
+    records: Mapping[str, Record],
+    makers: Mapping[str, Maker],
+) -> AuditInputs:
+    """The inputs with the releases that were made here, as if they had been given.
+
+    Raises
+    ------
+    AuditError
+        When a method failed, so that there is nothing to judge.
+    """
+    fits = {c.method.label: c for c in plan.cells if c.kind == "fit" and c.method}
+    for label in makers.keys() - inputs.releases.keys():
+        status, reason = cell_status(plan, records, fits[label])
+        if status != "ok":
+            raise AuditError(f"{makers[label].name} made no release. {status}: {reason}")
+        made = load_records(store, fits[label].key, "release")
+        name, rows = f"release {label}", tuple(f"row {i}" for i in range(len(made)))
+        inputs = replace(
+            inputs,
+            releases={**inputs.releases, label: made},
+            private={**inputs.private, name: Private(names=rows)},
+            digests={**inputs.digests, name: made.digest()},
+            notes={
+                **inputs.notes,
+                name: ("made by this audit of the members among the candidates",),
+            },
+        )
+    return inputs
 
 
 def _executed(
@@ -218,45 +289,87 @@ def _attacks(
 ) -> tuple[list[tuple[str, Mapping[str, Any], Kind | None]], list[NotTried]]:
     """The attacks to run, and those that cannot be, with the reason."""
     chosen: list[tuple[str, Mapping[str, Any], Kind | None]] = []
-    not_tried = []
-    entries = {e.name: e for e in registry.entries("attacks")}
-    for name in options.attacks:
-        if name not in entries:
-            registry.make("attacks", name, {})  # says what there is
-    for name, entry in entries.items():
-        why = _obstacle(entry, inputs)
-        if not why and options.attacks and name not in options.attacks:
-            why = "was left out by whoever made this audit"
-        if why == "gate":
-            continue
-        if why:
-            not_tried.append(NotTried(what=name, why=why))
-            continue
-        for parameters, space in VARIANTS[inputs.kind].get(name, (({}, None),)):
-            if name == "attribute_inference" and not parameters and len(inputs.classes) < 2:
+    not_tried = [
+        NotTried(what=f"draws of the generator of {label}", why=why)
+        for label, why in inputs.undrawn.items()
+    ]
+    asked: dict[str, list[tuple[Mapping[str, Any], Kind | None]]] = {}
+    for named in options.attacks:
+        wanted = PluginEntry(name=named) if isinstance(named, str) else named
+        for parameters in wanted.combinations():
+            registry.make(
+                "attacks", wanted.name, parameters
+            )  # says what there is, and what it allows
+            own = asked.setdefault(wanted.name, [])
+            own += [(parameters, wanted.space)] if parameters or wanted.space else []
+    for entry in registry.entries("attacks"):
+        name, obstacles = entry.name, set()
+        for own_parameters, space in asked.get(name) or _variants(name, inputs):
+            parameters = dict(own_parameters)
+            why = _obstacle(entry, parameters, inputs, options, registry)
+            if not why and asked and name not in asked:
+                why = "was left out by whoever made this audit"
+            if (
+                not why
+                and name == "attribute_inference"
+                and not parameters
+                and len(inputs.classes) < 2
+            ):
                 not_tried.append(NotTried(what="attribute inference of the class", why=ONE_CLASS))
-                continue
-            chosen.append((name, parameters, space))
+            elif not why:
+                chosen.append((name, parameters, space))
+            elif why != "gate":
+                obstacles.add(why)
+        not_tried += [NotTried(what=name, why=why) for why in sorted(obstacles)]
     return chosen, not_tried
 
 
-def _obstacle(entry: Any, inputs: AuditInputs) -> str:
+def _variants(name: str, inputs: AuditInputs) -> Variants:
+    """The parameters and spaces that an attack is run with unless the audit says others."""
+    if name == "sampled" and inputs.draws:
+        least = min(len(draws) for draws in inputs.draws.values())
+        return (({"reference": False, "draws": max(100, min(MOST_DRAWS, least))}, None),)
+    return VARIANTS[inputs.kind].get(name, (({}, None),))
+
+
+def _obstacle(
+    entry: Any,
+    parameters: Mapping[str, Any],
+    inputs: AuditInputs,
+    options: Options,
+    registry: Registry,
+) -> str:
     """Why an attack is not run; ``gate`` for what is no attack."""
     if entry.reason:
         return f"not available here: {entry.reason}"
     info = entry.plugin.info
     if info.needs is Access.NONE:
         return "gate"
-    if info.needs is not Access.RECORDS:
-        return f"needs access {info.needs}; a finished release gives its records alone"
-    plugin = entry.plugin()
-    if shadows_of(plugin) or wants_reference(plugin):
-        return "trains models of the generator, which is not given"
+    made = options.makers.keys() - inputs.releases.keys()
+    makers: list[Any] = [registry.entry("methods", options.makers[m].name).plugin for m in made]
+    access = max(
+        Access.SAMPLER if inputs.draws else Access.RECORDS,
+        *(m.info.offers for m in makers),
+        Access.RECORDS,
+    )
+    if info.needs > access:
+        only = "its records alone" if access is Access.RECORDS else f"no more than access {access}"
+        hint = (
+            "; more of its draws would do (--draws, --sampler)"
+            if info.needs is Access.SAMPLER
+            else ""
+        )
+        return f"needs access {info.needs}; a finished release gives {only}{hint}"
+    plugin = entry.plugin(**parameters)
+    if wants_reference(plugin) and not made:
+        return "compares with a generator of the same kind, which is not given"
+    if shadows_of(plugin) and not options.makers:
+        return "trains models of the generator, which is not named (--method)"
     if inputs.kind not in info.kinds:
         return f"works on {', '.join(sorted(info.kinds))} records"
     if entry.name == "identity_reidentification" and not _several_each(inputs.members):
         return "needs people with several images"
-    if entry.name == "linkage":
+    if entry.name == "linkage" and not made:
         return "needs to know which member each released record stands for"
     return ""
 
@@ -284,6 +397,7 @@ class _Case:
     results: Results
     options: Options
     columns: tuple[ColumnTest, ...]
+    made: frozenset[str] = frozenset()
 
     def performed(self, not_tried: Sequence[NotTried]) -> Performed:
         gates = self.gates()
@@ -314,7 +428,13 @@ class _Case:
             versions=_versions(self.plan),
             notes=(*self.inputs.notes.get("all", ()), *self.cohort.notes),
         )
-        return Performed(result=result, exposed=tuple(exposed), copying=copying)
+        return Performed(
+            result=result,
+            exposed=tuple(exposed),
+            copying=copying,
+            made={label: self.inputs.releases[label] for label in sorted(self.made)},
+            classes=self.inputs.classes,
+        )
 
     def copying(self, label: str, found: Sequence[_Test]) -> np.ndarray:
         """Rows of a release that equal a real record, or that a test which found a leak takes for a copy.
@@ -390,6 +510,9 @@ class _Case:
     def tests(self, label: str) -> Iterator[_Test]:
         """Everything that is tested on one release."""
         yield self.verbatim(label)
+        if label in self.inputs.draws:
+            equal = released_as_they_are(self.cohort.pool, self.inputs.draws[label])
+            yield self.pointing("equal draws", "as given", "flags", equal[self.cohort.candidates])
         for cell in self.cells(label):
             if cell_status(self.plan, self.records, cell)[0] != "ok" or self.void(cell):
                 continue
@@ -465,9 +588,23 @@ class _Case:
             evidence=evidence,
             n_exposed=max(e.surely_exposed for e in evidence),
             power=_power(self.cohort, evidence),
+            access=str(self.access(label)),
+            maker=self.maker(label),
+            made_here=label in self.made,
             quality=tuple(_quality(self.results, label)),
             figures=tuple(_figures(self.results, label)),
         )
+
+    def access(self, label: str) -> Access:
+        """What the attacks on a release could use of its generator."""
+        method = next(m for m in self.plan.resolved.methods if m.label == label)
+        offers: Access = method.plugin.info.offers
+        return offers
+
+    def maker(self, label: str) -> str:
+        """The method that has made a release, or is said to have, with its parameters; empty where none is named."""
+        maker = self.options.makers.get(label)
+        return label_of(maker.name, maker.parameters) if maker else ""
 
     def refuted(self, gates: Sequence[GateResult]) -> list[str]:
         """What shows that members and controls differ by more than the training; empty where nothing does."""
@@ -681,6 +818,7 @@ def _worst(answers: Iterator[Answer]) -> Answer:
 def _given(inputs: AuditInputs) -> tuple[GivenRecords, ...]:
     sizes = {role: len(records) for role, records in inputs.real.items()}
     sizes |= {f"release {label}": len(r) for label, r in inputs.releases.items()}
+    sizes |= {f"draws of {label}": len(d) for label, d in inputs.draws.items()}
     return tuple(
         GivenRecords(
             role=spoken(name),

@@ -20,12 +20,18 @@ from benchmark.audit.rewrite import write_rows
 from benchmark.audit.seal import AuditError
 from benchmark.datasets.sources import open_source
 
-__all__ = ["AGAIN", "drop_exposed", "with_warnings"]
+__all__ = ["AGAIN", "WARNINGS", "drop_exposed", "with_warnings"]
 
 AGAIN = "filtered"
 """Folder of the second audit within the first one's."""
 
 FEWEST_LEFT = 2
+
+WARNINGS = (
+    "filtering by distance itself can leak: what is missing tells where a real record is",
+    "the filter has seen these members and controls, so this audit is no independent proof: audit the filtered "
+    "release with controls that it has not seen, or have the generator trained anew",
+)
 
 
 def drop_exposed(out: Path, places: Places, performed: Performed, max_gb: float) -> Places | None:
@@ -64,11 +70,7 @@ def with_warnings(inputs: AuditInputs, performed: Performed) -> AuditInputs:
         for label, rows in performed.copying.items()
         if len(rows)
     ]
-    notes += [
-        "filtering by distance itself can leak: what is missing tells where a real record is",
-        "the filter has seen these members and controls, so this audit is no independent proof: audit the filtered "
-        "release with controls that it has not seen, or have the generator trained anew",
-    ]
+    notes += WARNINGS
     return replace(inputs, notes={**inputs.notes, "all": (*inputs.notes.get("all", ()), *notes)})
 
 

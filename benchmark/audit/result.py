@@ -138,6 +138,8 @@ class Quality:
 class ReleaseResult:
     """What one release came to.
 
+    ``access`` is what attacks could use of its generator: ``records``, ``sampler`` (draws of it) or ``weights``;
+    ``maker`` the method that it is of, empty where none is named, and ``made_here`` whether the audit has made it.
     ``figures`` are the judge's: one mapping for each, with ``features``, ``attack``, ``utility``, ``metric``,
     ``value``, ``ci_low``, ``ci_high``, ``ci_method``, ``status`` and ``reason``.
     """
@@ -149,6 +151,9 @@ class ReleaseResult:
     evidence: tuple[Evidence, ...]
     n_exposed: int
     power: Power | None
+    access: str = "records"
+    maker: str = ""
+    made_here: bool = False
     quality: tuple[Quality, ...] = ()
     figures: tuple[Mapping[str, Any], ...] = ()
 

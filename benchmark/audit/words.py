@@ -647,6 +647,27 @@ def grade(result: AuditResult) -> str:
     }[result.grade]
 
 
+def _generators(result: AuditResult) -> str:
+    """What the attacks had of the generators."""
+    said = []
+    for release in result.releases:
+        of = f" of {release.label}" if len(result.releases) > 1 else ""
+        if release.made_here:
+            said.append(
+                f"the release{of} was made by this audit with {release.maker} of the members among the candidates, and "
+                "attacks may use the generator and models like it; publish that release and no other"
+            )
+            continue
+        if release.access == "sampler":
+            said.append(f"of the generator{of} it gets more draws")
+        if release.maker:
+            said.append(
+                f"it may learn from models of {release.maker}, which the release{of} is said to be of: were it of "
+                "another method, they would teach less, and nothing false"
+            )
+    return "; ".join(said) or "it gets nothing of the generator"
+
+
 def protocol(result: AuditResult) -> str:
     """How figures and answer came about."""
     if result.grade is Grade.NO_CONTROLS:
@@ -657,7 +678,7 @@ def protocol(result: AuditResult) -> str:
         )
     return (
         "Each attack gets the release and the records of members and controls, mixed, and scores them without knowing "
-        "which are which; it gets nothing of the generator. AUC is the chance that a member is scored above a control. "
+        f"which are which; {_generators(result)}. AUC is the chance that a member is scored above a control. "
         "People whom an attack points at, or of whom a released record is taken for a copy, are counted on both sides "
         "and compared by Fisher's exact test. A release that leaks nothing is called leaking with a chance of at most "
         f"{percent(1 - result.confidence)}, over all tests on it (Bonferroni; those for copies have half of it). "

@@ -28,7 +28,7 @@ def test_every_field_goes_where_it_belongs(tmp_path):
     assert places.coins == plan.parent / "coins.json" and places.members == plan.parent / "m"
     assert (reading.size, reading.window, reading.max_gb) == (64, (0, 4095), 2)
     assert (options.name, options.accept, options.seed, options.jobs) == ("spring", 0.6, 7, 2)
-    assert (options.attacks, options.utilities) == (("nearest_distance",), ())
+    assert [a.name for a in options.attacks] == ["nearest_distance"] and options.utilities == ()
 
 
 def test_releases_are_named_by_the_plan_or_numbered():
