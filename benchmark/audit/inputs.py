@@ -128,7 +128,7 @@ class AuditInputs:
     real : mapping of str to Records
         By role; ``groups`` number the people, alike in all roles, and are None where each record counts as a person.
     columns : mapping of str to mapping of str to ndarray of shape (N,), str
-        By role: what else is known of each record.
+        By role, and by ``release <label>``: what else is known of each record.
     private : mapping of str to Private
         By role, and by the label of a release.
     notes : mapping of str to tuple of str
@@ -227,7 +227,7 @@ def read_inputs(places: Places, reading: Reading = AS_IT_IS) -> AuditInputs:
         classes=next(iter(read.values())).classes if labelled else (ONE_CLASS,),
         releases={label: records[f"release {label}"] for label in places.releases},
         real={role: records[role] for role in real},
-        columns={role: read[role].columns for role in real},
+        columns={name: collection.columns for name, collection in read.items()},
         private={n: Private(names=c.names, patients=c.patients) for n, c in read.items()},
         notes=_notes(read, layout, labelled=labelled),
         digests=_digests(sources, reading.patients),

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from benchmark.audit.columns import ATTACK, ColumnGuess, guess_columns, without_missing
 from benchmark.audit.copies import copied_for_sure, of_one_person, released_as_they_are
 from benchmark.audit.exchange import ColumnTest, exchangeability
 from benchmark.audit.given import Cohort, Keys, Known, Maker, commit_given, deal, plan_audit
@@ -212,7 +213,8 @@ def perform(
     inputs = _with_made(inputs, plan, store, records, options.makers)
     results = collect(plan, store, records, 1 - ERROR)
     columns = exchangeability(inputs, np.random.default_rng(int(inputs.content[:16], 16)))
-    case = _Case(inputs, cohort, plan, store, records, results, options, columns, made)
+    guesses = {label: _guesses(inputs, cohort, options, label) for label in inputs.releases}
+    case = _Case(inputs, cohort, plan, store, records, results, options, columns, made, guesses)
     return case.performed(not_tried)
 
 
@@ -382,6 +384,17 @@ def _utilities(inputs: AuditInputs, options: Options) -> Sequence[str]:
     return UTILITIES[inputs.kind] if options.utilities is None else options.utilities
 
 
+def _guesses(
+    inputs: AuditInputs, cohort: Cohort, options: Options, label: str
+) -> tuple[ColumnGuess, ...]:
+    """Columns of the metadata, guessed from a release; none where that was left out."""
+    names = {a if isinstance(a, str) else a.name for a in options.attacks}
+    if names and ATTACK not in names:
+        return ()
+    device = "cpu" if options.device == "auto" else options.device
+    return tuple(guess_columns(inputs, cohort, label, default_registry(), device))
+
+
 # ---------------------------------------------------------------- judging
 
 
@@ -397,11 +410,12 @@ class _Case:
     results: Results
     options: Options
     columns: tuple[ColumnTest, ...]
-    made: frozenset[str] = frozenset()
+    made: frozenset[str]
+    guesses: Mapping[str, tuple[ColumnGuess, ...]]
 
     def performed(self, not_tried: Sequence[NotTried]) -> Performed:
         gates = self.gates()
-        missing = [*not_tried, *self.failed()]
+        missing = [*not_tried, *self.failed(), *self.unguessed()]
         judged, exposed, copying = [], [], {}
         for label in self.inputs.releases:
             tests = list(self.tests(label))
@@ -481,6 +495,16 @@ class _Case:
                 found[f"{cell.utility.label} in {cell.features}"] = why
         return [NotTried(what=what, why=why) for what, why in found.items()]
 
+    def unguessed(self) -> list[NotTried]:
+        """Columns that were not guessed, and why."""
+        found = {
+            guess.column: guess.why
+            for label in self.inputs.releases
+            for guess in self.guesses[label]
+            if guess.why
+        }
+        return [NotTried(what=f"attribute inference of {c}", why=why) for c, why in found.items()]
+
     def cells(self, label: str | None = None) -> Iterator[Cell]:
         """Cells of attacks on a release, or on any, each node once."""
         seen = set()
@@ -519,6 +543,21 @@ class _Case:
             trial = load_trial(self.store, cell)
             if trial is not None and trial.scores is not None and cell.attack is not None:
                 yield from self.attack_tests(cell, trial)
+        for guess in self.guesses[label]:
+            if guess.scores is not None and guess.right is not None:
+                yield from self.column_tests(guess)
+
+    def column_tests(self, guess: ColumnGuess) -> Iterator[_Test]:
+        """The AUC of a column's guesses, and of whom they are right."""
+        assert guess.scores is not None and guess.right is not None
+        name = f"{ATTACK}(column={guess.column})"
+        coins, scores = without_missing(guess.scores, self.cohort.units, self.cohort.coins)
+        if coins.all() or not coins.any():
+            return
+        trial = Trial(coins=coins, scores=scores)
+        p_value = auc_p_value(trial.scores, trial.coins)
+        yield _Test(name, "as given", "auc", p_value, trial=trial, scores=guess.scores)
+        yield self.pointing(name, "as given", "flags", guess.right)
 
     def verbatim(self, label: str) -> _Test:
         """People with a record that is released as it is: all of them; the candidates among them are compared."""

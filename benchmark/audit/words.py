@@ -528,7 +528,10 @@ def figure(evidence: Evidence, result: AuditResult) -> str:
 _DOES = {
     "singling out": ("is", "are pointed at by an attack"),
     "linkability": ("is", "are named in a released picture"),
-    "inference": ("has", "have their class guessed rightly from half of their record"),
+    "inference": (
+        "has",
+        "have what is not known of them guessed rightly from half of their record",
+    ),
     "copies": ("has", "have a near-copy in the release"),
     "verbatim": ("has", "have a record in the release exactly as it is"),
 }
