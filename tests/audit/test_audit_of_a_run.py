@@ -20,15 +20,25 @@ RELEASES = {
 }
 
 
+DATASETS = {
+    "digits": {"name": "digits", "game": {"candidates": 240, "auxiliary": 200, "holdout": 150}},
+    "phantom": {
+        "name": "phantom",
+        "params": {"patients": 200, "visits": 2, "size": 32},
+        "features": ["efficientnet_lite0"],
+        "game": {"candidates": 160, "auxiliary": 100, "holdout": 90, "validation": 20, "test": 30},
+    },
+}
+"""As in the suite ``quick``, smaller: pixels, and patients' coloured images as a network's features."""
+
+
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
-    """A small run of images and of pixels as features, with its results."""
+    """A small run of images and of features, with its results."""
     suite = Suite(
         name="audited",
         seeds=[SEED],
-        datasets=[
-            {"name": "digits", "game": {"candidates": 240, "auxiliary": 200, "holdout": 150}}
-        ],
+        datasets=list(DATASETS.values()),
         methods=[
             {"name": "holdout", "space": "image"},
             {"name": "identity", "space": "image"},
@@ -44,14 +54,14 @@ def run(tmp_path_factory):
     return opened, write_results(opened, records).frame
 
 
-def exported(opened, kind, door, root):
+def exported(opened, dataset, kind, door, root):
     """Members, controls, population and releases as files, and the run's game on them."""
     store, plan = opened.store, opened.plan
-    cells = [c for c in plan.cells if c.kind == "fit" and c.dataset == "digits"]
+    cells = [c for c in plan.cells if c.kind == "fit" and c.dataset == dataset]
     fits = {c.method.label: c.key for c in cells if plan.nodes[c.key].spec["space"] == kind}
     game = cells[0].game
     rows, secret = store.arrays(game, "public"), store.arrays(game, "secret")
-    images = plan.datasets["digits"]
+    images = plan.datasets[dataset]
     vectors = next(
         n.key for n in plan.nodes.values() if n.kind == "features" and n.needs == (images,)
     )
@@ -71,7 +81,7 @@ def exported(opened, kind, door, root):
     inputs = read_inputs(Places(releases=releases, **place))
     keys = Keys(
         dataset=source,
-        units=plan.units["digits"],
+        units=plan.units[dataset],
         game=game,
         releases={f"given {label}": fits[label] for label in RELEASES[kind]},
     )
@@ -85,7 +95,7 @@ def written(path, door, data, labels, numbers):
         # One folder with its table of classes keeps the order of the rows, which a sampler of batches sees.
         names = [f"{n:05}.png" for n in numbers]
         lines = [f"{name},{label}\n" for name, label in zip(names, labels, strict=True)]
-        write_folder(path, data[..., 0], names)
+        write_folder(path, data[..., 0] if data.shape[-1] == 1 else data, names)
         (path / "labels.csv").write_text("file,label\n" + "".join(lines))
         return path
     np.savez(
@@ -133,13 +143,18 @@ FIGURES = ["value", "ci_low", "ci_high", "ci_method"]
 
 @pytest.mark.slow
 @pytest.mark.parametrize("kind, door", [("image", "folder"), ("image", "npz"), ("feature", "npz")])
-def test_the_same_bits_for_every_figure(run, kind, door, tmp_path):
+@pytest.mark.parametrize("dataset", list(DATASETS))
+def test_the_same_bits_for_every_figure(run, dataset, kind, door, tmp_path):
     opened, frame = run
-    inputs, known = exported(opened, kind, door, tmp_path)
+    inputs, known = exported(opened, dataset, kind, door, tmp_path)
     # In features a run's utility also knows of the images, so its key is another; the attacks' are the same.
-    options = Options(attacks=ATTACKS, utilities=("linear_probe",) if kind == "image" else ())
+    options = Options(
+        attacks=ATTACKS,
+        utilities=("linear_probe",) if kind == "image" else (),
+        features=tuple(DATASETS[dataset].get("features", ())) if kind == "image" else (),
+    )
     result = perform(inputs, tmp_path / "nodes", options, known=known).result
-    own = frame[frame["seed"].notna() & (frame["subgroup"] == "") & (frame["dataset"] == "digits")]
+    own = frame[frame["seed"].notna() & (frame["subgroup"] == "") & (frame["dataset"] == dataset)]
     compared = 0
     for release in result.releases:
         label = release.label.removeprefix("given ")
