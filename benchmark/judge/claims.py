@@ -143,6 +143,8 @@ def judge_claim(frame: pd.DataFrame, claim: Claim, confidence: float = 0.95) -> 
         above = _above(here, claim, confidence)
         for a in left.items():
             for b in right.items():
+                if a[0] == b[0]:
+                    continue  # both patterns mean it, and nothing differs from itself
                 found.append(_compare(claim, place, a, b, confidence, above(a[0][0], b[0][0])))
     return found or [_without_figure(claim, {"dataset": "", "features": ""}, {}, {})]
 

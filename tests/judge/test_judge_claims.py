@@ -233,6 +233,14 @@ def test_a_name_stands_for_every_variant_and_a_label_for_one():
     assert judge_claim(table(*rows), claim(left="vae"))[0].verdict == "no figure"
 
 
+def test_nothing_is_compared_with_itself():
+    rows = [
+        figure(m, s, v, 0.01) for s in range(2) for m, v in (("cvae(a=1)", 0.9), ("cvae(a=2)", 0.8))
+    ]
+    (found,) = judge_claim(table(*rows), claim(left="cvae(a=1*", right="cvae"))
+    assert (found.left, found.right) == ("cvae(a=1)", "cvae(a=2)")
+
+
 def test_two_metrics_are_both_named():
     rows = [figure("cvae", 0, 0.9, 0.01), figure("cvae", 0, 0.6, 0.01, metric="accuracy")]
     (found,) = judge_claim(table(*rows), claim(right={"method": "cvae", "metric": "accuracy"}))
