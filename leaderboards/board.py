@@ -147,6 +147,8 @@ class Row:
     bar: tuple[str, str] | None = None
     """The verdict that it gets whatever its figures are, and why."""
     problems: list[Problem] = field(default_factory=list)
+    durations: dict[str, dict[str, float]] = field(default_factory=dict)
+    """Seconds of each record that its figures come from, by what it did and by the record's key."""
 
     def worst_at(self, access: str) -> dict[str, Figure]:
         """Worst-case figures by metric, at the strongest level that is known and within ``access``."""
@@ -317,6 +319,7 @@ def read_board(results: pd.DataFrame) -> Board:
 def _file(row: Row, record: dict[str, Any]) -> None:
     """Put one record where it belongs in its row."""
     row.control = row.control or bool(record["method_control"])
+    _note_duration(row, record)
     metric, figure = record["metric"], _figure(record)
     if metric == "violation":
         row.violations.append(record["reason"])
@@ -339,6 +342,26 @@ def _file(row: Row, record: dict[str, Any]) -> None:
         _fill(row.facts, record)
     elif record["status"] != "ok":
         row.problems.append(_problem(record))
+
+
+def _note_duration(row: Row, record: dict[str, Any]) -> None:
+    """Keep how long the record took that a figure comes from; several figures come from one record."""
+    key, seconds = record.get("key", ""), _seconds(record.get("duration_s"))
+    if not key or math.isnan(seconds) or record["attack"] == WORST_CASE or record["seed"] is None:
+        return
+    what = record["attack"] or record["utility"] or "fit"
+    if record["attack"]:
+        what = record.get("attack_label") or variant(what, record["attack_params"])
+    elif record["perturbation"]:
+        what = f"{what} under {record['perturbation']}"
+    row.durations.setdefault(what, {})[key] = seconds
+
+
+def _seconds(value: Any) -> float:
+    try:
+        return float(value)
+    except (TypeError, ValueError):
+        return math.nan
 
 
 def _fill(cell: Cell, record: dict[str, Any]) -> None:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import math
+import shlex
 from functools import cache
+from importlib.metadata import PackageNotFoundError, metadata
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -13,10 +15,21 @@ import pandas as pd
 from markupsafe import Markup, escape
 
 from leaderboards import charts, figures, robustness, views
-from leaderboards.board import ACCESS_SHORT, ACCESS_WORDS, Board, Cell, access_rank, read_board
+from leaderboards.board import (
+    ACCESS_SHORT,
+    ACCESS_WORDS,
+    Board,
+    Cell,
+    Row,
+    access_rank,
+    parameter_texts,
+    read_board,
+)
+from leaderboards.citations import bibliography
 from leaderboards.glossary import GLOSSARY
 from leaderboards.page import content_policy, palette, write_whole
 from leaderboards.ranking import TPR_METRIC, VERDICTS, epsilon_ceiling, found_words, rank_board
+from leaderboards.rows import RowView
 
 MARKS = {
     "not judged": "—",
@@ -27,6 +40,8 @@ MARKS = {
     "incomplete": "□",
 }
 JSON_FORMAT = 1
+SCHEMA = "leaderboard.schema.json"
+"""The JSON Schema of ``leaderboard.json``, in this package and beside what is written."""
 
 
 def build_site(
@@ -80,25 +95,49 @@ def build_site(
     for name, text in pages.items():
         (out / name).parent.mkdir(exist_ok=True)
         write_whole(out / name, text)
+    write_whole(out / SCHEMA, _asset(SCHEMA))
     write_whole(out / "leaderboard.json", _json(board, info))
     write_whole(out / "results.csv", results_csv(results))
+    if cited := _cited(info):
+        write_whole(out / "citations.bib", bibliography(cited))
+    for folder in ("rows", "parts"):  # of an earlier board
+        for path in sorted((out / folder).glob("*.html")):
+            if f"{folder}/{path.name}" not in pages and _is_ours(path):
+                path.unlink()
     return out / "index.html"
+
+
+def _cited(info: dict[str, Any]) -> list[str]:
+    """The citations of the datasets and plugins of a run."""
+    kinds = ("datasets", "methods", "attacks", "utilities", "perturbations")
+    found = [p.get("citation") for kind in kinds for p in info.get(kind) or []]
+    return [str(citation) for citation in found if citation]
+
+
+def _is_ours(path: Path) -> bool:
+    """Whether a page was written here."""
+    with path.open("rb") as file:
+        return b'<meta name="generator" content="Leakboard">' in file.read(2000)
 
 
 def write_json(results: pd.DataFrame, info: dict[str, Any], out: Path) -> Path:
     """Write ``out/leaderboard.json``: the ranked table under each access level, and what has no figure.
+
+    Its schema, with a description of each field, is written beside it.
 
     ``rows`` is :func:`leaderboards.rank`'s table, one object a row, under the strongest access; ``by_access`` has the
     table under each level. What is unknown is null.
     """
     out = Path(out)
     out.mkdir(parents=True, exist_ok=True)
+    write_whole(out / SCHEMA, _asset(SCHEMA))
     return write_whole(out / "leaderboard.json", _json(read_board(results), info))
 
 
 def _json(board: Board, info: dict[str, Any]) -> str:
     tables = {level: _objects(rank_board(board, level)) for level in board.levels}
     content = {
+        "$schema": SCHEMA,
         "format": JSON_FORMAT,
         "suite": (info.get("suite") or {}).get("name"),
         "generated_at": info.get("generated_at"),
@@ -123,7 +162,7 @@ def _json(board: Board, info: dict[str, Any]) -> str:
                 "status": e["problem"].status,
                 "reason": e["problem"].reason,
             }
-            for g in views.view_groups(board, pd.DataFrame(), info, draw=False)
+            for g in views.view_groups(board, {}, info, draw=False)
             for e in (*g.absent, *g.not_applicable)
         ],
     }
@@ -138,7 +177,8 @@ def render(results: pd.DataFrame, curves: pd.DataFrame, info: dict[str, Any]) ->
 
 def _pages(board: Board, curves: pd.DataFrame, info: dict[str, Any]) -> dict[str, str]:
     """All pages by their place in the folder; ``index.html`` is the last, since the others stand behind it."""
-    sections = views.view_groups(board, curves, info)
+    index = views.index_curves(curves)
+    sections = views.view_groups(board, index, info)
     groups = [g for g in sections if not g.about.get("known_answer")]
     suite = info.get("suite") or {}
     confidence = suite.get("confidence", 0.95)
@@ -160,6 +200,8 @@ def _pages(board: Board, curves: pd.DataFrame, info: dict[str, Any]) -> dict[str
         "access_words": ACCESS_WORDS,
         "access_short": ACCESS_SHORT,
         "one_seed": _one_seed(suite.get("seeds")),
+        "has_citations": bool(_cited(info)),
+        "repository": _repository(),
         "home": "",
         "base": "",
     }
@@ -172,7 +214,7 @@ def _pages(board: Board, curves: pd.DataFrame, info: dict[str, Any]) -> dict[str
         del kept[part]
         page = _template("index", **about, parts=kept)
     beside = {**about, "home": "../index.html", "base": "../"}
-    pages = {}
+    pages = row_pages(groups, index, beside)
     apart = [part for part in whole if part not in kept]
     for name in dict.fromkeys(p if isinstance(p, str) else p[0] for p in apart):
         group = next((g for g in groups if g.anchor == name), None)
@@ -186,7 +228,7 @@ def _pages(board: Board, curves: pd.DataFrame, info: dict[str, Any]) -> dict[str
 
 def _series_css(groups: list[views.GroupView]) -> str:
     """What shows the band of a ROC curve that is chosen, or pointed at, and lets the others stand back."""
-    most = max((len(chart.rows) for g in groups for chart in g.rocs if chart), default=0)
+    most = max((max(len(g.rows), len(g.columns)) for g in groups), default=0)
     rules = []
     for i in range(most):
         chosen = [
@@ -201,6 +243,53 @@ def _series_css(groups: list[views.GroupView]) -> str:
         for how in (":checked", "li:hover", ":focus-visible")
     )
     return "\n".join([f"{back} {{ opacity: 0.25; }}", *rules, ""])
+
+
+def row_pages(
+    groups: list[views.GroupView], index: views.Curves, about: dict[str, Any]
+) -> dict[str, str]:
+    """A page for each row, with all that is known of it."""
+    info, levels = about["info"], about["levels"]
+    pages = {}
+    for g in groups:
+        for view in g.rows:
+            plugin: dict[str, Any] = next(
+                (p for p in info.get("methods", []) if _is_of(p, view.row)), {}
+            )
+            pages[view.page] = _template(
+                "row",
+                **{**about, "levels": levels, "about": plugin},
+                g=g,
+                view=view,
+                curves=views.attack_curves(g, view, index),
+                bibtex=bibliography([plugin.get("citation") or ""]),
+                again=_command_again(about["suite"], g, view),
+            )
+    return pages
+
+
+def _is_of(plugin: dict[str, Any], row: Row) -> bool:
+    """Whether this is what the run says of a row's method."""
+    if row.label and plugin.get("label"):
+        return row.label == plugin["label"]
+    return plugin.get("name") == row.method and parameter_texts(
+        json.dumps(plugin.get("params") or {})
+    ) == parameter_texts(row.params)
+
+
+def _command_again(suite: dict[str, Any], g: views.GroupView, view: RowView) -> str:
+    """The command that runs one row alone, beside the controls, into a folder of its own."""
+    name = suite.get("name")
+    if not name or view.row.control:
+        return ""
+    words = ["--suite", name, "--only", f"method={view.row.label or view.row.method}"]
+    words += [
+        "--only",
+        f"dataset={g.group.dataset}",
+        "--out",
+        f"runs/{view.id.removeprefix('row-')}",
+    ]
+    return "python -m benchmark run " + shlex.join(words)
 
 
 BUDGET = 1_000_000
@@ -255,6 +344,16 @@ def _no_formula(value: Any) -> Any:
     )
 
 
+def _repository() -> str:
+    """Where the project's source is, if its metadata say so."""
+    try:
+        named = metadata("leakboard").get_all("Project-URL") or []
+    except PackageNotFoundError:
+        return ""
+    places = dict(text.split(", ", 1) for text in named if ", " in text)
+    return next((_link(places[n]) for n in ("Repository", "Source", "Homepage") if n in places), "")
+
+
 def _one_seed(seeds: Any) -> bool:
     """Whether a suite's seeds, listed or counted, are one."""
     return len(seeds) == 1 if isinstance(seeds, (list, tuple)) else seeds == 1
@@ -297,8 +396,6 @@ def _environment() -> Any:
         "cell_of": views.cell_of,
         "heat": _heat,
         "merged": _merged,
-        "has_citations": False,
-        "repository": "",
         "mean_errors": robustness.mean_errors,
         "figure_at": views.figure_at,
         "epsilon_ceiling": epsilon_ceiling,

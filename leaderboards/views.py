@@ -76,6 +76,12 @@ METRIC_NAMES = {
     "epsilon_ceiling_gdp": "ε ceiling if Gaussian",
     "p_value": "p (AUC = 0.5)",
     "miss_rate": "Missed",
+    "fit_duration_s": "Time to fit, s",
+    "claimed_epsilon": "Claimed ε",
+    "claimed_delta": "Claimed δ",
+    "recomputed_epsilon": "Recomputed ε",
+    "measured_epsilon": "Measured ε, at the claimed δ",
+    "k_anonymity": "k of k-anonymity",
     "fleet_nearness": "Nearness to own members (AUC)",
     "fleet_lesson": "What shadows teach (AUC)",
     "fleet_distance": "Distance to candidates",
@@ -163,8 +169,8 @@ class GroupView:
 
     @property
     def rows(self) -> list[RowView]:
-        """Controls, then methods."""
-        return [*self.controls, *self.methods]
+        """Methods, best first; then controls."""
+        return [*self.methods, *self.controls]
 
     def brief(self, attack: str) -> str:
         """An attack's name with no more than what tells it from its namesakes here, of its whole label."""
@@ -175,11 +181,13 @@ class GroupView:
 
 
 def view_groups(
-    board: Board, curves: pd.DataFrame, info: dict[str, Any], *, draw: bool = True
+    board: Board, index: Curves, info: dict[str, Any], *, draw: bool = True
 ) -> list[GroupView]:
-    """All sections of the page, in the board's order; without charts unless ``draw``."""
+    """All sections of the page, in the board's order; without charts unless ``draw``.
+
+    ``index`` is what :func:`index_curves` makes of the curves.
+    """
     styles = row_styles(board)
-    index = _index_curves(curves)
     anchors: set[str] = set()
     found = []
     for group in board.groups:
@@ -212,6 +220,7 @@ def _view_group(group, levels, styles, index, info, anchor) -> GroupView:
         views = [next(s for s in level if s.row is row) for level in by_level]
         view = RowView(row, styles[row.method, row.params], apart, params, views)
         view.id = _unused(f"row-{anchor.removeprefix('on-')}--{_slug(view.label)}", ids)
+        view.page = f"rows/{view.id.removeprefix('row-')}.html"
         rows.append(view)
     chosen = utility_metric(group)
     absent, not_applicable = _problems(group, rows)
@@ -595,10 +604,13 @@ def _resolution(group: Group) -> float:
 Band = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]
 """A curve as (fpr, tpr, low, high)."""
 
+Curves = dict[tuple, dict[tuple[str, str], Band]]
+"""Curves by (dataset, features, method, parameters), then by attack and its parameters."""
 
-def _index_curves(curves: pd.DataFrame) -> dict[tuple, dict[tuple[str, str], Band]]:
+
+def index_curves(curves: pd.DataFrame | None) -> Curves:
     """The curves over all seeds by (dataset, features, method, parameters), then by attack and its parameters."""
-    index: dict[tuple, dict[tuple[str, str], Band]] = {}
+    index: Curves = {}
     if curves is None or curves.empty or "low" not in curves:
         return index
     whole = curves[curves["seed"].isna()]
@@ -610,6 +622,23 @@ def _index_curves(curves: pd.DataFrame) -> dict[tuple, dict[tuple[str, str], Ban
         fpr, tpr, low, high = (part[n].to_numpy(float) for n in ("fpr", "tpr", "low", "high"))
         index.setdefault(key[:4], {})[key[4:6]] = (fpr, tpr, low, high)
     return index
+
+
+def attack_curves(view: GroupView, row: RowView, index: Curves) -> Chart | None:
+    """The ROC curves of every attack on one row that has one, void ones apart."""
+    place = (view.group.dataset, view.group.features, row.row.method, row.row.params)
+    here = index.get(place, {})
+    lines: list[Line] = []
+    for number, a in enumerate(view.columns):
+        curve = next((here[k] for k in (a.column.key, (a.column.attack, "")) if k in here), None)
+        if curve is not None and cell_of(row.row, a.column).status == "ok":
+            name = view.brief(a.column.label or a.column.attack)
+            lines.append(Line(name, Style(number), *curve))
+    if not lines:
+        return None
+    text = "; ".join(f"{line.name}: TPR {tpr_at(line, 0.01)} at 1 % FPR" for line in lines)
+    description = f"ROC curves of the attacks on {row.label}, both axes logarithmic. {text}."
+    return Chart(charts.roc(lines, _resolution(view.group)), description, [row], lines=lines)
 
 
 def _curve_of(group: Group, row: Row, name: str, index: dict) -> Band | None:

@@ -187,7 +187,7 @@
     if (!place) return;
     for (let e = place; e; e = e.parentElement) if (e instanceof HTMLDetailsElement) e.open = true;
     if (place.matches("tr")) place.classList.add("here");
-    if (scroll) place.scrollIntoView({ block: place.matches("tr") ? "center" : "start" });
+    if (scroll) place.scrollIntoView({ block: place.matches("tr") ? "center" : "start", behavior: "instant" });
   }
 
   let asked = null; // the link that the shown explanation belongs to

@@ -6,7 +6,7 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from leaderboards import charts
@@ -139,6 +139,7 @@ def test_each_curve_and_its_band_is_a_group_that_the_page_can_show():
     assert "var(--series-1)" in groups[1][1] and "opacity" in groups[1][1]
 
 
+@settings(suppress_health_check=[HealthCheck.too_slow])  # a busy machine is no fault
 @given(st.lists(st.tuples(st.floats(0, 400), st.floats(0, 300), st.integers(1, 20)), max_size=12))
 def test_labels_lie_in_the_frame_and_overlap_nothing(marks):
     frame = (0, 0, 400, 300)

@@ -3,6 +3,7 @@
 import math
 import re
 import shutil
+from pathlib import Path
 
 import pytest
 from leaderboard_data import NASTY_PERTURBATION, make_curves, make_info, make_results
@@ -543,3 +544,95 @@ def test_a_row_without_utility_has_no_curve_but_a_line_in_the_table(visit):
         == 0
     )
     assert row.locator("td .value").count() == 0 and row.locator("td").count() == 4
+
+
+# ---------------------------------------------------------------- accessibility
+
+
+@pytest.fixture(scope="module")
+def axe():
+    """The rules of axe-core, as a script."""
+    package = pytest.importorskip(
+        "axe_playwright_python",
+        reason="axe-playwright-python, which brings axe-core, is not installed",
+    )
+    return (Path(package.__file__).parent / "axe.min.js").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize(
+    ("name", "width", "scheme"),
+    [
+        ("index.html", 1280, "light"),
+        pytest.param("index.html", 768, "dark", marks=pytest.mark.slow),
+        pytest.param("index.html", 390, "light", marks=pytest.mark.slow),
+        ("rows/digits-pixels--cvae.html", 1280, "dark"),
+    ],
+)
+def test_axe_finds_no_violation(browser, address, axe, name, width, scheme):
+    context = browser.new_context(
+        viewport={"width": width, "height": 800}, color_scheme=scheme, bypass_csp=True
+    )
+    page = context.new_page()
+    page.goto(address.replace("index.html", name))
+    page.evaluate(
+        "document.querySelectorAll('main > section details').forEach(d => { d.open = true; })"
+    )
+    page.evaluate(axe)
+    found = page.evaluate("axe.run()")
+    told = [(v["id"], [n["html"][:120] for n in v["nodes"][:3]]) for v in found["violations"]]
+    context.close()
+    assert told == [] and len(found["passes"]) > 40
+
+
+@pytest.mark.slow
+def test_the_keyboard_reaches_every_control(visit):
+    page = visit()
+    wanted = page.evaluate("""() => {
+      const all = 'a[href], button, input, select, summary, [tabindex="0"]';
+      const found = [...document.querySelectorAll(all)].filter(e => e.checkVisibility());
+      found.forEach((e, i) => { e.dataset.stop = i; });
+      const radios = found.filter(e => e.type === 'radio' && !e.checked).length;
+      return found.length - radios;
+    }""")
+    stops = set()
+    for _ in range(wanted + 20):
+        page.keyboard.press("Tab")
+        stops.add(page.evaluate("document.activeElement.dataset.stop"))
+    stops.discard(None)
+    assert len(stops) == wanted
+
+
+# ---------------------------------------------------------------- charts and paper
+
+
+def test_bands_of_roc_curves_show_on_choice_alone(visit):
+    page = visit(java_script_enabled=False)
+    figure = page.locator("figure.roc").first.locator(".lv:visible")
+    assert figure.locator("[class^='band-']:visible").count() == 0
+    figure.locator(".legend input").nth(1).check()
+    assert figure.locator("[class^='band-']:visible").evaluate_all(
+        "es => es.map(e => e.getAttribute('class'))"
+    ) == ["band-1"]
+    opacity = figure.locator("[class^='line-']").evaluate_all(
+        "es => es.map(e => getComputedStyle(e).opacity)"
+    )
+    assert opacity[1] == "1" and set(opacity[:1] + opacity[2:]) == {"0.25"}
+    figure.locator(".legend input").nth(1).uncheck()
+    page.mouse.move(0, 0)
+    page.locator("h1").click()
+    assert figure.locator("[class^='band-']:visible").count() == 0
+    figure.locator(".legend li").nth(3).hover()
+    assert figure.locator(".band-3").is_visible()
+
+
+@pytest.mark.parametrize("script", [True, False])
+def test_on_paper_folds_are_open_and_tables_within_the_sheet(visit, script):
+    """A4, landscape, less margins: 275 mm are 1,039 pixels."""
+    page = visit(viewport={"width": 1039, "height": 710}, java_script_enabled=script)
+    page.emulate_media(media="print")
+    assert page.locator("table.heat .value:visible").count() > 50
+    assert page.locator("table.board:visible").count() == 4
+    assert page.locator(".tools:visible, .term:visible, nav:visible").count() == 0
+    assert page.evaluate("document.documentElement.scrollWidth") <= 1039
+    last = page.locator("main > section").evaluate_all("es => es.at(-1).id")
+    assert last == "controls"

@@ -8,11 +8,13 @@ import math
 import re
 from html.parser import HTMLParser
 
+import jsonschema
 import pandas as pd
 import pytest
 from leaderboard_data import NASTY, PIXEL, PLACES, make_curves, make_info, make_results
 
 import leaderboards
+from leaderboards.ranking import VERDICTS
 from leaderboards.site import _prose
 
 
@@ -64,6 +66,51 @@ def test_json_is_strict_and_equal_to_the_ranked_table(site):
     assert content["by_access"]["weights"] == content["rows"]
 
 
+@pytest.fixture(scope="module")
+def schema():
+    from importlib.resources import files
+
+    text = files("leaderboards").joinpath("leaderboard.schema.json").read_text(encoding="utf-8")
+    return json.loads(text)
+
+
+def test_json_keeps_its_schema(site, schema, tmp_path):
+    jsonschema.Draft202012Validator.check_schema(schema)
+    check = jsonschema.Draft202012Validator(schema).validate
+    content = json.loads((site / "leaderboard.json").read_text(encoding="utf-8"))
+    check(content)
+    assert content["format"] == schema["properties"]["format"]["const"]
+    assert json.loads((site / content["$schema"]).read_text(encoding="utf-8")) == schema
+    nothing = leaderboards.write_json(make_results().iloc[:0], {}, tmp_path)
+    check(json.loads(nothing.read_text(encoding="utf-8")))
+
+
+def test_the_schema_describes_every_column_and_no_other(schema):
+    row = schema["$defs"]["row"]
+    assert list(row["properties"]) == list(leaderboards.rank(make_results()).columns)
+    assert row["properties"]["verdict"]["enum"] == list(VERDICTS)
+    for field in [*row["properties"].values(), *schema["properties"].values()]:
+        assert field["description"].endswith(".")
+
+
+@pytest.mark.parametrize(
+    "break_it",
+    [
+        lambda c: c["rows"][0].update(verdict="fine"),
+        lambda c: c["rows"][0].update(worst_auc="0.5"),
+        lambda c: c["rows"][0].pop("epsilon_lower"),
+        lambda c: c["rows"][0].update(more=1),
+        lambda c: c["exposed"][-1].update(top=[{"id": 4711}]),  # of a dataset that is not public
+        lambda c: c.update(format=2),
+    ],
+)
+def test_what_breaks_the_schema_is_refused(site, schema, break_it):
+    content = json.loads((site / "leaderboard.json").read_text(encoding="utf-8"))
+    break_it(content)
+    with pytest.raises(jsonschema.ValidationError):
+        jsonschema.validate(content, schema)
+
+
 def test_json_names_what_has_no_figure(site):
     content = json.loads((site / "leaderboard.json").read_text(encoding="utf-8"))
     found = {(e["row"], e["cell"], e["status"]) for e in content["without_figure"]}
@@ -89,12 +136,13 @@ def test_nothing_from_results_or_info_becomes_markup(page):
     assert NASTY not in page
 
 
-def test_links_are_http_or_local_and_nothing_is_loaded(page):
+def test_links_are_http_or_local_and_nothing_is_loaded(page, site):
     elements = Elements(page).elements
     links = [attrs["href"] for tag, attrs in elements if tag == "a"]
-    beside = {"leaderboard.json", "results.csv"}
-    assert all(link.startswith(("#", "https://", "http://")) or link in beside for link in links)
-    assert beside <= set(links)
+    local = {link for link in links if not link.startswith(("#", "https://", "http://"))}
+    assert {"leaderboard.json", "results.csv", "citations.bib"} <= local
+    assert sum(link.startswith("rows/") for link in local) == 2 * 9
+    assert all((site / link).is_file() for link in local)
     sources = [(tag, attrs["src"]) for tag, attrs in elements if "src" in attrs]
     assert sources == [("img", PIXEL)]  # a picture within the page
     assert [attrs["href"] for tag, attrs in elements if tag == "link"] == ["data:,"]
@@ -155,7 +203,8 @@ def test_failures_are_told_apart_and_come_with_the_command(page):
 def test_the_same_results_give_the_same_bytes(site, tmp_path):
     leaderboards.build_site(make_results(), make_curves(), make_info(), tmp_path)
     names = sorted(p.relative_to(site) for p in site.rglob("*") if p.is_file())
-    assert [str(n) for n in names] == ["index.html", "leaderboard.json", "results.csv"]
+    beside = ["citations.bib", "leaderboard.json", "leaderboard.schema.json", "results.csv"]
+    assert {str(n) for n in names if n.parts[0] != "rows"} == {"index.html", *beside}
     assert names == sorted(p.relative_to(tmp_path) for p in tmp_path.rglob("*") if p.is_file())
     for name in names:
         assert (tmp_path / name).read_bytes() == (site / name).read_bytes()
