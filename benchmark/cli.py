@@ -214,13 +214,21 @@ def _report(made: Run, out: Path | None, force: bool = False) -> None:
     with console.status("computing results and leaderboard"):
         page = made.report(out, force=force)
     _print_board(made)
-    _print_controls(made.controls)
+    if made.private_removed:
+        console.print(
+            "The private records of this run were removed: its figures and its board are those of before. "
+            f"To compute them anew, run it again: {made.command()}"
+        )
+    else:
+        _print_controls(made.controls)
     _print_claims(made)
     console.print()
     if out is None:
         console.print(f"results      {made.folder / 'results.parquet'}")
     console.print(f"leaderboard  {page}")
-    if any(not d.source.plugin.public for d in made.plan.resolved.datasets if d.source.plugin):
+    if not made.private_removed and any(
+        not d.source.plugin.public for d in made.plan.resolved.datasets if d.source.plugin
+    ):
         console.print(
             "\nPrivate: the run folder holds records, coins and who is exposed. "
             "Hand on the results and the leaderboard alone."
@@ -522,8 +530,14 @@ def clean(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Say what would be deleted; delete nothing.")
     ] = False,
+    private: Annotated[
+        bool,
+        typer.Option(
+            "--private", help="Delete what holds private records or coins; keep the figures."
+        ),
+    ] = False,
 ) -> None:
-    """Delete what a run does not use.
+    """Delete what a run does not use; with --private, what it must not keep.
 
     That is nodes that are not in its plan, and files that stopped runs left behind.
 
@@ -531,8 +545,16 @@ def clean(
     """
     from benchmark.door import load
 
-    freed = load(folder).clean(dry_run=dry_run)
+    made = load(folder)
     what = "would be deleted" if dry_run else "deleted"
+    if private:
+        freed = made.remove_private(dry_run=dry_run)
+        console.print(
+            f"{what}: artifacts of {freed.nodes} nodes with private records, {freed.others} other files and folders; "
+            f"{freed.size / 1e6:.1f} MB. Figures and board stay."
+        )
+        return
+    freed = made.clean(dry_run=dry_run)
     console.print(
         f"{what}: {freed.nodes} nodes that the plan does not use, {freed.others} other files and "
         f"folders; {freed.size / 1e6:.1f} MB"

@@ -13,7 +13,8 @@ import hmac
 import json
 import os
 import secrets
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -31,6 +32,7 @@ __all__ = [
     "find_secret",
     "keep_secret",
     "make_private",
+    "owner_only",
     "read_secret",
 ]
 
@@ -114,6 +116,16 @@ def make_private(folder: Path) -> None:
     folder.parent.mkdir(parents=True, exist_ok=True)
     with suppress(FileExistsError):
         folder.mkdir(mode=0o700)
+
+
+@contextmanager
+def owner_only() -> Iterator[None]:
+    """What is made meanwhile can be read by its owner alone: files are 600, folders 700."""
+    before = os.umask(0o077)
+    try:
+        yield
+    finally:
+        os.umask(before)
 
 
 def keep_secret(root: Path, secret: Secret) -> None:

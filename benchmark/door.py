@@ -14,6 +14,7 @@ The command line is written on this module.
 
 from __future__ import annotations
 
+import shutil
 import sys
 import warnings
 from collections.abc import Callable, Collection, Mapping, Sequence
@@ -34,6 +35,7 @@ from benchmark.node import Node
 from benchmark.plan import Cell, Plan
 from benchmark.progress import listener_for
 from benchmark.runs import (
+    REMOVED,
     Cleaned,
     OpenRun,
     changed_code,
@@ -43,6 +45,7 @@ from benchmark.runs import (
     execute_plan,
     load_run,
     open_run,
+    remove_private,
     reveal_coins,
     run_records,
     run_statuses,
@@ -228,13 +231,18 @@ class Run:
     def report(self, out: str | Path | None = None, *, force: bool = False) -> Path:
         """Compute all figures anew, write them, and render the board into ``out``; the path of its page.
 
-        By default into ``site`` in the run's folder. With ``out`` the run's folder is only read.
+        By default into ``site`` in the run's folder. With ``out`` the run's folder is only read. Where the private
+        records were removed, figures and board are those of before.
 
         Raises
         ------
         LeakboardError
             When a figure that has been written is missing now, unless ``force``: nothing is written then.
         """
+        if self.private_removed:
+            if out is not None:
+                shutil.copytree(self._site, _place(out), dirs_exist_ok=True)
+            return (self._site if out is None else _place(out)) / "index.html"
         records = self._records()
         self._judged = write_results(self._opened, records, force=force, write=out is None)
         return write_site(self._opened, records, self._judged, _place(out or self._site))
@@ -258,13 +266,28 @@ class Run:
         """
         return clean_run(self._opened, dry_run=dry_run)
 
+    def remove_private(self, *, dry_run: bool = False) -> Cleaned:
+        """Delete what holds records of private datasets, or who was a member; figures and board stay.
+
+        Raises
+        ------
+        LeakboardError
+            When the figures have not been written.
+        """
+        return remove_private(self._opened, dry_run=dry_run)
+
+    @property
+    def private_removed(self) -> bool:
+        """Whether the private records were removed: figures and board are those of before, and cannot be made anew."""
+        return (self.folder / REMOVED).exists()
+
     # ------------------------------------------------------------ looking
 
     @property
     def results(self) -> pd.DataFrame:
         """Every figure with its interval, one a row; those over all seeds have no ``seed``."""
         path = self.folder / "results.parquet"
-        if self._judged is None and self._is_current(path):
+        if self._judged is None and (self._is_current(path) or self.private_removed):
             return pd.read_parquet(path)
         return self._results().frame
 

@@ -22,6 +22,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shlex
 import sys
 import warnings
 from collections.abc import Callable, Mapping, Sequence
@@ -39,6 +40,7 @@ from benchmark.coins import (
     find_secret,
     keep_secret,
     make_private,
+    owner_only,
     read_secret,
 )
 from benchmark.contracts import Access, LeakboardError
@@ -62,6 +64,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 __all__ = [
+    "REMOVED",
     "Cleaned",
     "RunError",
     "changed_code",
@@ -71,6 +74,7 @@ __all__ = [
     "execute_plan",
     "load_run",
     "open_run",
+    "remove_private",
     "reveal_coins",
     "run_claims",
     "run_statuses",
@@ -380,6 +384,7 @@ def execute_plan(
     wanted = _rerun_nodes(run.plan, rerun)
     with run.store.lock():
         _take_folder(run)
+        (run.root / REMOVED).unlink(missing_ok=True)
         run.store.sweep()
         records = run_records(run)
         for key, file in run.store.damaged(records.values()).items():
@@ -565,6 +570,47 @@ def clean_run(run: OpenRun, *, dry_run: bool = False) -> Cleaned:
     return Cleaned(nodes=len(unused), others=len(others), size=size)
 
 
+REMOVED = "records-removed"
+"""A file of this name says that the private records of a run were removed, and that figures cannot be computed anew."""
+
+
+def remove_private(run: OpenRun, *, dry_run: bool = False) -> Cleaned:
+    """Delete all that holds records of private datasets, or who was a member; the figures stay.
+
+    That is every artifact of a node that depends on a private dataset, and the folder ``private``. Records of nodes,
+    tables and site stay.
+
+    Raises
+    ------
+    RunError
+        When the figures have not been written.
+    StoreLocked
+        When another run works in the folder.
+    """
+    store, root = run.store, run.root
+    written = [root / "results.parquet", root / "curves.parquet", root / "site" / "index.html"]
+    missing = [path.name for path in written if not path.is_file()]
+    if missing:
+        raise RunError(
+            f"{root} has no {missing[0]}, and without its records it could not be made. Write the figures first: "
+            f"{shlex.join(['python', '-m', 'benchmark', 'report', str(root)])}"
+        )
+    private = {d.label for d in run.plan.resolved.datasets if not d.source.plugin.public}
+    of_private = run.plan.downstream(run.plan.datasets[label] for label in private)
+    with nullcontext() if dry_run else store.lock():
+        known = run.plan.nodes.keys() - of_private
+        artifacts = [store.artifacts_of(k) for k in store.all_keys() if k not in known]
+        nodes = [path for path in artifacts if path.exists()]
+        others = [*store.leftovers(), *store.put_aside(), *_scratch(root), root / PRIVATE]
+        others = [path for path in others if path.exists()] if private else []
+        size = sum(map(_size, [*nodes, *others]))
+        if not dry_run:
+            (root / REMOVED).write_text("python -m benchmark run computes them again.\n")
+            for path in (*nodes, *others):
+                delete(path)
+    return Cleaned(nodes=len(nodes), others=len(others), size=size)
+
+
 def _scratch(root: Path) -> list[Path]:
     """The engine's scratch folder, and tables that were being written when a run was killed."""
     found = [root / "tmp"] if (root / "tmp").exists() else []
@@ -601,7 +647,8 @@ def write_results(
             _check_nothing_is_lost(run.root, results.frame)
         _write_tables(run.root, tables)
         make_private(run.root / PRIVATE)
-        _write_tables(run.root / PRIVATE, {"exposed": results.exposed, "pairs": results.pairs})
+        with owner_only():
+            _write_tables(run.root / PRIVATE, {"exposed": results.exposed, "pairs": results.pairs})
         for name in ("exposed", "pairs"):  # where they lay until they were found to name people
             (run.root / f"{name}.parquet").unlink(missing_ok=True)
     return results

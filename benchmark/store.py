@@ -35,7 +35,7 @@ from typing import IO, Annotated, Any, Literal, get_args
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from benchmark.coins import make_private
+from benchmark.coins import make_private, owner_only
 from benchmark.contracts import LeakboardError
 
 __all__ = [
@@ -214,6 +214,7 @@ class Store:
         """
         return self._commit(record, lambda folder: _adopt_artifacts(folder, given, kept))
 
+    @owner_only()
     def _commit(self, record: Record, write: Callable[[Path], dict[str, str]]) -> Record:
         values = {k: plain(v, f"values[{k!r}]") for k, v in record.values.items()}
         record = record.model_copy(update={"values": values})
@@ -255,6 +256,10 @@ class Store:
         """Keys of all records, sorted, without a look into them."""
         names = (name for name in _listing(self._records) if name.endswith(".json"))
         return sorted(key for name in names if _KEY.fullmatch(key := name.removesuffix(".json")))
+
+    def artifacts_of(self, key: str) -> Path:
+        """The folder of a node's artifacts, whether it is there or not."""
+        return self._artifacts / key
 
     def paths(self, key: str) -> list[Path]:
         """The record and the folder of artifacts of a node, as far as they are there."""

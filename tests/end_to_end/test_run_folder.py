@@ -95,6 +95,57 @@ def elsewhere(cli, tmp_path_factory):
         path.chmod(path.stat().st_mode | 0o200)
 
 
+@pytest.fixture
+def theirs(elsewhere, tmp_path):
+    """A copy of that run that can be written to."""
+    copy = shutil.copytree(elsewhere[0], tmp_path / "theirs")
+    for path in [copy, *copy.rglob("*")]:
+        path.chmod(path.stat().st_mode | 0o200)
+    return copy
+
+
+def holds_an_array_of_records(folder):
+    """Files with arrays of the private records' width, or with coins."""
+    found = []
+    for path in folder.rglob("*.npz"):
+        with np.load(path) as arrays:
+            wide = [n for n in arrays.files if arrays[n].ndim == 2 and arrays[n].shape[1] == 6]
+            found += [path] if wide or "coins" in arrays.files else []
+    return found + list(folder.rglob("coins.json"))
+
+
+def test_private_records_are_removed_and_the_figures_stay(cli, theirs, elsewhere, tmp_path):
+    _, frame, said = elsewhere
+    assert holds_an_array_of_records(theirs)
+    would = cli("clean", theirs, "--private", "--dry-run", check=0).stdout
+    assert holds_an_array_of_records(theirs) and would.startswith("would be deleted: artifacts of")
+    did = cli("clean", theirs, "--private", check=0).stdout
+    assert did == would.replace("would be deleted", "deleted")
+    assert not holds_an_array_of_records(theirs) and not (theirs / "private").exists()
+    pd.testing.assert_frame_equal(pd.read_parquet(theirs / "results.parquet"), frame)
+    before = contents(theirs)
+    cli("report", theirs, check=0)
+    cli("report", theirs, "--out", tmp_path / "site", check=0)
+    assert contents(theirs) == before and board(tmp_path / "site") == said
+    assert cli("status", theirs, check=0).stdout == cli("status", elsewhere[0], check=0).stdout
+    pd.testing.assert_frame_equal(benchmark.load(theirs).results, frame)
+
+
+def test_figures_must_be_written_before_records_are_removed(cli, theirs):
+    (theirs / "results.parquet").unlink()
+    refused = cli("clean", theirs, "--private", check=2)
+    assert "has no results.parquet" in refused.stderr and "benchmark report" in refused.stderr
+    assert holds_an_array_of_records(theirs)
+
+
+def test_what_a_run_holds_is_its_owners_alone(elsewhere):
+    folder = elsewhere[0]
+    assert folder.stat().st_mode & 0o077 == 0
+    inside = [p for name in ("artifacts", "records", "private") for p in (folder / name).rglob("*")]
+    assert len(inside) > 20
+    assert not [p for p in inside if p.stat().st_mode & 0o077]
+
+
 def test_a_moved_read_only_run_without_data_and_plugins_gives_its_figures_bit_for_bit(
     cli, elsewhere, tmp_path
 ):
