@@ -252,12 +252,33 @@ def next_steps(result: AuditResult) -> list[str]:
     if result.answer is Answer.CANNOT_BE_JUDGED:
         return _unjudged(result)
     return [
+        *_population(result),
         "Decide whether a leak too small for this audit to see would be acceptable; the power below says how small. "
         "If not, hold back more "
         f"{nouns(result)} and audit again.",
         "Publish exactly the files that were audited (their digest is below), and keep this page with them.",
         "Audit again whenever the generator is trained anew or more is drawn from it: releases add up, and this answer "
         "covers these files alone.",
+    ]
+
+
+POINTED_BY_CHANCE = 0.05
+"""Share of the controls above which what points at members points at too many others to see much."""
+
+
+def _population(result: AuditResult) -> list[str]:
+    """What a population would make sharper: with few records to learn from, near-copies are seen everywhere."""
+    if result.n_given("population"):
+        return []
+    tests = [e for r in result.releases for e in r.evidence if e.test in ("copies", "flags")]
+    chance = [e.share_of_controls for e in tests if e.attack.startswith("near_duplicate")]
+    if not chance or max(chance) <= POINTED_BY_CHANCE:
+        return []
+    most = max(release.n_records for release in result.releases)
+    return [
+        f"Give `--population`: other real records, as many as were released ({most:,}) if you can. With so few to "
+        f"learn from, the search for near-copies points at {percent(max(chance))} of the controls by chance, and sees "
+        "less."
     ]
 
 

@@ -22,7 +22,7 @@ from benchmark.audit.report import (
     write_pdf,
     write_report,
 )
-from benchmark.audit.result import Answer, NotTried
+from benchmark.audit.result import Answer, GivenRecords, NotTried
 
 CHROMIUM = next(filter(None, map(shutil.which, BROWSERS)), None)
 needs_chromium = pytest.mark.skipif(
@@ -343,6 +343,22 @@ def test_the_same_result_gives_the_same_page(tmp_path):
 # ---------------------------------------------------------------- paper and screens
 
 
+def test_a_population_is_asked_for_where_near_copies_are_seen_everywhere():
+    """A search that points at 23 of 100 controls by chance; with 3, or with a population, there is nothing to ask."""
+    seen = release(evidence=[pointing("copies", 24, 23), auc("domias", 0.5, 0.4, 0.6, 0.9)])
+    asked = words.next_steps(result(releases=[seen]))[0]
+    assert asked.startswith(
+        "Give `--population`: other real records, as many as were released (300)"
+    )
+    assert "points at 23 % of the controls by chance" in asked
+    few = release(evidence=[pointing("copies", 3, 3), auc("domias", 0.5, 0.4, 0.6, 0.9)])
+    assert not words.next_steps(result(releases=[few]))[0].startswith("Give `--population`")
+    given = result(releases=[seen])
+    others = GivenRecords(role="population", n_records=50, n_people=50, digest="d4" * 32)
+    given = replace(given, given=(*given.given, others))
+    assert not words.next_steps(given)[0].startswith("Give `--population`")
+
+
 @needs_chromium
 @pytest.mark.parametrize("name", ["leak", "without controls", "crowded"])
 def test_one_release_prints_on_two_pages_of_a4(name, tmp_path):
@@ -354,6 +370,14 @@ def test_one_release_prints_on_two_pages_of_a4(name, tmp_path):
     for box in boxes:
         assert [round(float(x) / 72 * 25.4) for x in box] == [210, 297]
     assert {p.name for p in tmp_path.iterdir()} == {"report.html", "report.pdf"}
+
+
+@needs_chromium
+@pytest.mark.parametrize(("n", "most"), [(3, 2), (5, 3)])
+def test_several_releases_print_on_few_pages(n, most, tmp_path):
+    many = [leaking(f"epoch {i}") if i % 2 else release(f"epoch {i}") for i in range(n)]
+    pdf = write_pdf(write_report(result(releases=many), tmp_path), tmp_path / "report.pdf")
+    assert 1 <= len(re.findall(rb"/Type\s*/Page\b", pdf.read_bytes())) <= most
 
 
 def test_without_a_browser_it_says_how_to_print(tmp_path, monkeypatch):
