@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from leaderboards.placement import place_labels
+from leaderboards.placement import leader, place_labels
 
 SHAPES = (
     "M-0.9,0A0.9,0.9,0,1,1,0.9,0A0.9,0.9,0,1,1,-0.9,0Z",  # disc
@@ -178,7 +178,7 @@ def plane(
         _layer(bar, rows, {"x": x("lx"), "x2": {"field": "hx"}, "y": y("y"), "color": colour}),
         _layer(bar, rows, {"x": x("x"), "y": y("ly"), "y2": {"field": "hy"}, "color": colour}),
         _layer({"type": "point", "size": 130, "strokeWidth": 2, "opacity": 1}, rows, marks),
-        _names(points, rows, x("x"), y("y"), more),
+        *_names(points, rows, x("x"), y("y"), more),
     ]
     return _draw(layers)
 
@@ -220,8 +220,8 @@ def _front(
 
 def _names(
     points: Sequence[Point], rows: list[dict], x: dict, y: dict, lines: Sequence[float]
-) -> dict:
-    """The names that find a place beside their marks, clear of horizontal ``lines``."""
+) -> list[dict]:
+    """The names that find a place, clear of horizontal ``lines``, and what leads from a mark to a name far from it."""
     (left, right), (bottom, top) = x["scale"]["domain"], y["scale"]["domain"]
 
     def px(value: float) -> float:
@@ -240,15 +240,17 @@ def _names(
     places = place_labels(
         marks, names, bars + [(0, py(v) - 1, WIDTH, py(v) + 1) for v in lines], FRAME
     )
-    found = [
-        {
-            "name": name,
-            "x": left + place[0] * (right - left) / WIDTH,
-            "y": top - place[1] * (top - bottom) / HEIGHT,
-        }
-        for name, place in zip(names, places, strict=True)
-        if place is not None
-    ]
+
+    def back(at: float, height: float) -> tuple[float, float]:
+        return left + at * (right - left) / WIDTH, top - height * (top - bottom) / HEIGHT
+
+    found, leaders = [], []
+    for mark, name, place in zip(marks, names, places, strict=True):
+        if place is not None:
+            found.append({"name": name, **dict(zip("xy", back(*place), strict=True))})
+            if line := leader(mark, place, name):
+                (x0, y0), (x1, y1) = back(*line[:2]), back(*line[2:])
+                leaders.append({"x": x0, "y": y0, "to_x": x1, "to_y": y1})
     text = {
         "type": "text",
         "align": "left",
@@ -256,7 +258,12 @@ def _names(
         "fontSize": 12,
         "color": "var(--ink)",
     }
-    return _layer(text, found, {"x": x, "y": y, "text": {"field": "name"}})
+    thread = {"type": "rule", "color": "var(--muted)", "strokeWidth": 0.8}
+    ends = {"x2": {"field": "to_x"}, "y2": {"field": "to_y"}}
+    return [
+        *([_layer(thread, leaders, {"x": x, "y": y, **ends})] if leaders else []),
+        _layer(text, found, {"x": x, "y": y, "text": {"field": "name"}}),
+    ]
 
 
 # ---------------------------------------------------------------- ROC curves

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from leaderboards import charts
 from leaderboards.charts import Curve, Line, Point, Style
-from leaderboards.placement import place_labels
+from leaderboards.placement import leader, place_labels
 
 NASTY = '"><script>alert(1)</script>&'
 
@@ -158,3 +158,28 @@ def test_labels_lie_in_the_frame_and_overlap_nothing(marks):
                 box[2] <= other[0] or other[2] <= box[0] or box[3] <= other[1] or other[3] <= box[1]
             )
             assert apart
+
+
+def test_eleven_marks_in_one_place_all_get_their_names_led_to_by_lines_that_cross_none():
+    marks, names = (
+        [(300.0 + 2 * i, 20.0) for i in range(11)],
+        [f"k_same (k={i})" for i in range(11)],
+    )
+    places = place_labels(marks, names, [], (0, 0, 400, 310))
+    assert None not in places
+    boxes = [(x, y - 7, x + 6.6 * len(n), y + 7) for (x, y), n in zip(places, names, strict=True)]
+    lines = [leader(*pair) for pair in zip(marks, places, names, strict=True)]
+    assert sum(line is not None for line in lines) >= 6
+    for i, line in enumerate(lines):
+        if line is None:
+            continue
+        assert (boxes[i][0] <= line[2] <= boxes[i][2]) and (boxes[i][1] <= line[3] <= boxes[i][3])
+        for share in np.linspace(0, 0.99, 50):
+            x, y = line[0] + share * (line[2] - line[0]), line[1] + share * (line[3] - line[1])
+            assert not any(b[0] < x < b[2] and b[1] < y < b[3] for b in boxes[:i] + boxes[i + 1 :])
+
+
+def test_a_name_beside_its_mark_needs_no_line():
+    assert leader((100, 100), (111, 100), "name") is None
+    assert leader((100, 100), (140, 100), "name") == (108, 100, 140, 100)
+    assert leader((100, 100), (90, 150), "name") == pytest.approx((100, 108, 100, 143))

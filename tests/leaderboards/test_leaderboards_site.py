@@ -187,7 +187,7 @@ def test_failures_are_told_apart_and_come_with_the_command(page):
         "domias measured ε ≥ 1.41",
         "PRV accountant",
         "Clopper–Pearson. An FPR finer than",
-        "on the front in 83 % of draws",
+        "on the front in 83 %",
         "never on the front",
         "recomputed 0.997",
         "measured ≥ 1.41",
