@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import yaml
 
+from benchmark.audit.asked import Asked
 from benchmark.planfile import plan_suite
 from benchmark.suite import Suite, built_in_suites
 
@@ -111,6 +112,12 @@ def test_every_dependency_has_a_lower_bound():
     optional = [r for extra in PROJECT["optional-dependencies"].values() for r in extra]
     for requirement in (*PROJECT["dependencies"], *optional):
         assert re.fullmatch(r"[\w.-]+(\[\w+\])?>=\d[\w.]*", requirement), requirement
+
+
+def test_the_plans_of_audits_in_a_document_are_understood():
+    (plan,) = blocks("docs/audit.md", "yaml")
+    asked = Asked(**yaml.safe_load(plan))
+    assert len(asked.makers()) == 2 and len(asked.samplers()) == 1
 
 
 def run(command, folder):
