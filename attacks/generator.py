@@ -17,6 +17,7 @@ from benchmark.contracts import (
     PositiveControl,
     Records,
     Release,
+    Resources,
     Scores,
     View,
 )
@@ -129,6 +130,7 @@ class Likelihood(Attack):
         needs=Access.WEIGHTS,
         positive_controls=(PositiveControl(method="identity", metric="auc", at_least=0.95),),
         auxiliary="scale of the observations, and a reference generator fitted on them",
+        resources=Resources(gpu=True),
     )
 
     statistic: Statistic = Field("iwae", description="what is made of the weights")
@@ -289,6 +291,7 @@ class GANInversion(Attack):
         needs=Access.WEIGHTS,
         positive_controls=(PositiveControl(method="identity", metric="auc", at_least=0.95),),
         auxiliary="its distances, and a reference generator fitted on them",
+        resources=Resources(gpu=True),
     )
 
     space: Literal["best", "z", "w"] = Field("best", description="where codes are sought")

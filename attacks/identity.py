@@ -15,6 +15,7 @@ from benchmark.contracts import (
     NotApplicable,
     PositiveControl,
     Records,
+    Resources,
     Scores,
     View,
 )
@@ -55,6 +56,7 @@ class IdentityReidentification(Attack):
         citation="after Packhäuser et al. (2022), Scientific Reports 12",
         kinds=frozenset({"image"}),
         auxiliary="with training=auxiliary, its identities train the network",
+        resources=Resources(gpu=True),
     )
 
     answer: Literal["scores", "links"] = Field(

@@ -16,6 +16,7 @@ from benchmark.contracts import (
     NotApplicable,
     PositiveControl,
     Records,
+    Resources,
     Scores,
     View,
 )
@@ -76,6 +77,7 @@ class Sampled(Attack):
         needs=Access.SAMPLER,
         positive_controls=(PositiveControl(method="identity", metric="auc", at_least=0.99),),
         auxiliary="its records and a reference generator fitted on them, as the population",
+        resources=Resources(gpu=True),
     )
 
     score: Literal["nearest_distance", "local_neighbourhood", "monte_carlo", "density"] = Field(

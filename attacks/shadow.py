@@ -22,6 +22,7 @@ from benchmark.contracts import (
     NotApplicable,
     PositiveControl,
     Records,
+    Resources,
     Scores,
     Shadows,
     View,
@@ -210,6 +211,7 @@ class LiRA(_OnScores):
         positive_controls=(PositiveControl(method="identity", metric="auc", at_least=0.99),),
         auxiliary="scales of the scores",
         shadows=16,
+        resources=Resources(gpu=True),
     )
 
     score: ScoreName | Literal["stacked"] = Field(  # type: ignore[assignment]
@@ -277,6 +279,7 @@ class RMIA(_OnScores):
         positive_controls=(PositiveControl(method="identity", metric="auc", at_least=0.99),),
         auxiliary="the population that is compared with",
         shadows=16,
+        resources=Resources(gpu=True),
     )
 
     mode: membership.Mode = Field("online", description="whether shadows with the record count")
@@ -335,6 +338,7 @@ class Calibrated(_OnScores):
         positive_controls=(PositiveControl(method="identity", metric="auc", at_least=0.99),),
         auxiliary="scales of the scores",
         shadows=16,
+        resources=Resources(gpu=True),
     )
 
     score: Literal["nearest_distance", "local_neighbourhood"] = Field(
@@ -385,6 +389,7 @@ class Downstream(Attack):
         positive_controls=(PositiveControl(method="identity", metric="auc", at_least=0.55),),
         auxiliary="early stopping of the classifiers",
         shadows=16,
+        resources=Resources(gpu=True),
     )
 
     statistic: Literal["lira", "rmia", "calibrated", "loss"] = Field(

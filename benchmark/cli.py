@@ -175,9 +175,10 @@ def run(
     """
     from benchmark.door import open_suite, suite_of
     from benchmark.progress import listener_for
-    from benchmark.runs import check_rerun
+    from benchmark.runs import check_rerun, resolve_device
 
     chosen_device: Device = _one_of("--device", device, ("auto", "cpu", "cuda"))
+    resolve_device(chosen_device)  # rather now than after the folder was made
     check_rerun(rerun)
     if verbose and quiet:
         raise LeakboardError("--verbose and --quiet exclude each other. Give one of them.")

@@ -46,6 +46,7 @@ from benchmark.runs import (
     load_run,
     open_run,
     remove_private,
+    resolve_device,
     reveal_coins,
     run_records,
     run_statuses,
@@ -124,6 +125,7 @@ def run(
         For a suite, a folder or an argument that cannot be used, before anything runs.
     """
     check_rerun(rerun)
+    resolve_device(device)
     made = open_suite(suite, out=out, only=only, seeds=seeds, coins=coins, rerun=rerun)
     console = Console(file=sys.stdout, force_jupyter=False, soft_wrap=True)
     telling: Literal["normal", "quiet"] = "normal" if progress else "quiet"

@@ -75,6 +75,7 @@ __all__ = [
     "load_run",
     "open_run",
     "remove_private",
+    "resolve_device",
     "reveal_coins",
     "run_claims",
     "run_statuses",
@@ -381,7 +382,7 @@ def execute_plan(
     """
     from benchmark.engines.local import LocalEngine
 
-    wanted = _rerun_nodes(run.plan, rerun)
+    wanted, device = _rerun_nodes(run.plan, rerun), resolve_device(device)
     with run.store.lock():
         _take_folder(run)
         (run.root / REMOVED).unlink(missing_ok=True)
@@ -407,7 +408,7 @@ def execute_plan(
                 run.root,
                 jobs=jobs,
                 threads=1,  # a node's bits then do not depend on how many nodes run side by side
-                device=resolve_device(device),
+                device=device,
                 environment=environment(),
                 hidden=[run.coins_file] if run.coins_file else [],
             )
@@ -518,10 +519,22 @@ def _sources_now(node: Node, known: dict[tuple[str, str], str | None]) -> dict[s
 
 
 def resolve_device(device: str) -> str:
-    """``cuda`` for ``auto`` where there is a GPU, without importing torch; else what was asked for."""
+    """``cuda`` for ``auto`` where there is a GPU, without importing torch; else what was asked for.
+
+    Raises
+    ------
+    RunError
+        For ``cuda`` where there is none: nothing falls back to the CPU unsaid.
+    """
+    seen = any(Path("/dev").glob("nvidia[0-9]*"))
+    if device == "cuda" and not seen and not Path("/dev/dxg").exists():
+        raise RunError(
+            "--device cuda: no GPU is seen here (there is neither /dev/nvidia0 nor /dev/dxg). Use --device cpu, or auto, "
+            "which takes a GPU where there is one."
+        )
     if device != "auto":
         return device
-    return "cuda" if any(Path("/dev").glob("nvidia[0-9]*")) else "cpu"
+    return "cuda" if seen else "cpu"
 
 
 def run_records(run: OpenRun) -> dict[str, Record]:

@@ -27,6 +27,7 @@ from benchmark.contracts import (
     MethodInfo,
     Records,
     Release,
+    Resources,
     Saved,
 )
 from benchmark.learning.feature_generator import (
@@ -73,6 +74,7 @@ class CVAE(Method):
         summary="Samples of a conditional VAE fitted to the members.",
         citation="Di Salvo et al. 2024, arXiv 2408.00639",
         offers=Access.WEIGHTS,
+        resources=Resources(gpu=True),
     )
 
     hidden: int = Field(256, ge=1, description="width of the hidden layers")

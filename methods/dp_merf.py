@@ -29,6 +29,7 @@ from benchmark.contracts import (
     MethodInfo,
     Records,
     Release,
+    Resources,
     Saved,
 )
 from benchmark.learning.feature_generator import (
@@ -91,6 +92,7 @@ class DPMERF(Method):
         summary="A generator fitted to one noisy mean embedding: a formal (ε, δ) guarantee.",
         citation="Harder et al. 2021, arXiv 2002.11603",
         offers=Access.WEIGHTS,
+        resources=Resources(gpu=True),
     )
 
     epsilon: float | None = Field(

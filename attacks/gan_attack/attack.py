@@ -101,7 +101,7 @@ class GANAttack(Attack):
         kinds=frozenset({"image"}),
         positive_controls=(),
         auxiliary="records of the classes that are not attacked",
-        resources=Resources(time_s=1800.0),
+        resources=Resources(gpu=True, time_s=1800.0),
     )
 
     classes: int | list[int] = Field(1, description="how many classes are attacked, or which")

@@ -113,7 +113,7 @@ class GradientMatching(Attack):
         needs=Access.TRAINER,
         positive_controls=(PositiveControl(at_least=0.9),),
         auxiliary="units of features; mean prediction of the model, for labels of batches",
-        resources=Resources(time_s=3600.0),
+        resources=Resources(gpu=True, time_s=3600.0),
     )
 
     attack: Algorithm = Field("auto", description="how batches are reconstructed")

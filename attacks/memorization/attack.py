@@ -101,7 +101,7 @@ class Memorization(Attack):
         needs=Access.TRAINER,
         positive_controls=(PositiveControl(at_least=0.9),),
         auxiliary="limits, mean and spread of values; accuracy of the model",
-        resources=Resources(time_s=1200.0),
+        resources=Resources(gpu=True, time_s=1200.0),
     )
 
     encoding: Encoding = Field("lsb", description="where the payload goes")

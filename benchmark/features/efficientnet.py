@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
-from benchmark.contracts import Context, FeatureExtractor, Field, Info, Unavailable
+from benchmark.contracts import Context, FeatureExtractor, Field, Info, Resources, Unavailable
 from benchmark.features.network import Preparation, run_network
 
 if TYPE_CHECKING:
@@ -32,6 +32,7 @@ class EfficientNetLite0(FeatureExtractor):
         version="2",
         summary="EfficientNet-Lite0 trained on ImageNet: 1,280 pooled features, offline",
         citation="Tan & Le 2019, arXiv:1905.11946; EfficientNet-Lite, TensorFlow TPU models, 2020",
+        resources=Resources(gpu=True),
     )
     resolution: int = Field(
         64,

@@ -8,7 +8,15 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
-from benchmark.contracts import Context, FeatureExtractor, Field, Info, InvalidRecords, Unavailable
+from benchmark.contracts import (
+    Context,
+    FeatureExtractor,
+    Field,
+    Info,
+    InvalidRecords,
+    Resources,
+    Unavailable,
+)
 from benchmark.datasets.locate import sha256_file
 from benchmark.features.network import Interpolation, Preparation, run_network
 
@@ -39,6 +47,7 @@ class TimmModel(FeatureExtractor):
         summary="Any image model of timm, such as timm/vit_base_patch14_dinov2.lvd142m",
         citation="Wightman 2019, PyTorch Image Models, doi:10.5281/zenodo.4414861",
         places=frozenset({"checkpoint"}),
+        resources=Resources(gpu=True),
     )
     model: str = Field(min_length=1, description="a model of timm, as in `timm.list_models()`")
     checkpoint: str | None = Field(None, description="local file of weights, instead of a download")

@@ -60,7 +60,7 @@ class CNN(Classification):
         summary="Accuracy on real images of a network trained from scratch on the release.",
         citation="He et al. (2016), CVPR; Soufleri, Saha & Roy (2022), arXiv 2210.03205",
         kinds=frozenset({"image"}),
-        resources=Resources(time_s=1800.0),
+        resources=Resources(gpu=True, time_s=1800.0),
     )
 
     labels: Literal["hard", "soft"] = Field("hard", description="released labels to train on")

@@ -12,6 +12,7 @@ from benchmark.contracts import (
     Field,
     NotApplicable,
     Records,
+    Resources,
     UtilityInfo,
 )
 from benchmark.learning.repeats import duplicates
@@ -53,6 +54,7 @@ class IdentityExposure(Comparison):
         kinds=frozenset({"image"}),
         labelled=False,
         needs_members=True,
+        resources=Resources(gpu=True),
     )
 
     epochs: int | None = Field(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, ClassVar
 
-from benchmark.contracts import Context, Field, Records, UtilityInfo
+from benchmark.contracts import Context, Field, Records, Resources, UtilityInfo
 from benchmark.utility.classification import Classification, Classifier
 
 if TYPE_CHECKING:
@@ -53,6 +53,7 @@ class LinearProbe(Classification):
         version="2",
         summary="Accuracy on real records of a linear classifier trained on the release.",
         citation="Esteban, Hyland, Rätsch (2017), arXiv:1706.02633 (train on synthetic, test on real)",
+        resources=Resources(gpu=True),
     )
 
     lr: float | None = Field(

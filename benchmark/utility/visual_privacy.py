@@ -11,6 +11,7 @@ from benchmark.contracts import (
     Context,
     Field,
     Records,
+    Resources,
     UtilityInfo,
 )
 from benchmark.learning.repeats import duplicates
@@ -69,6 +70,7 @@ class VisualPrivacy(Comparison):
         kinds=frozenset({"image"}),
         labelled=False,
         needs_members=True,
+        resources=Resources(gpu=True),
     )
     images: int = Field(2000, ge=2, description="at most so many images of each are compared")
     features: bool = Field(True, description="also the distance in the layers of a network")

@@ -82,7 +82,7 @@ class BNInversion(Method):
         summary="Images optimised to the class-wise batch-norm statistics of a network trained on the members.",
         citation="Soufleri, Saha & Roy 2022, arXiv 2210.03205; Yin et al. 2020 (DeepInversion)",
         kinds=frozenset({"image"}),
-        resources=Resources(time_s=1800.0),
+        resources=Resources(gpu=True, time_s=1800.0),
     )
 
     statistics: Literal["class", "global", "none"] = Field(

@@ -28,6 +28,7 @@ from benchmark.contracts import (
     MethodInfo,
     Records,
     Release,
+    Resources,
     Saved,
 )
 from benchmark.learning.feature_generator import (
@@ -96,6 +97,7 @@ class DPCVAE(Method):
         summary="Samples of a conditional VAE trained by DP-SGD: a formal (ε, δ) guarantee.",
         citation="Di Salvo et al. 2025, arXiv 2507.02671; Abadi et al. 2016, arXiv 1607.00133",
         offers=Access.WEIGHTS,
+        resources=Resources(gpu=True),
     )
 
     epsilon: float | None = Field(

@@ -74,7 +74,7 @@ class GAN(Method):
         citation="Pennisi et al. 2023, arXiv 2307.02984; Zhao et al. 2020, arXiv 2006.10738",
         offers=Access.WEIGHTS,
         kinds=frozenset({"image"}),
-        resources=Resources(time_s=3600.0),
+        resources=Resources(gpu=True, time_s=3600.0),
     )
 
     steps: int = Field(2000, ge=1, description="training steps of each network")
@@ -244,7 +244,7 @@ class HoldoutGAN(GAN):
         summary="A GAN of fresh real records, none of them a candidate: attacks must be at chance.",
         offers=Access.WEIGHTS,
         kinds=frozenset({"image"}),
-        resources=Resources(time_s=3600.0),
+        resources=Resources(gpu=True, time_s=3600.0),
         control=True,
         needs_holdout=True,
     )

@@ -46,7 +46,7 @@ CHUNK = 256
 
 CITATION = "Pennisi et al. 2023, arXiv 2307.02984"
 IMAGES = frozenset({"image"})
-TIME = Resources(time_s=3600.0)
+TIME = Resources(time_s=3600.0, gpu=True)
 
 
 class LatentMethod(Method):

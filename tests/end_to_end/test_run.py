@@ -2,6 +2,7 @@
 
 import json
 import stat
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -333,6 +334,13 @@ def test_a_folder_with_something_else_is_left_alone(cli, small_suite, small_run,
         (["run", "--suite", "quick", "--only", "cvae"], "method=NAME"),
         (["run", "--suite", "quick", "--only", "method=cvea"], "matches nothing"),
         (["run", "--suite", "quick", "--device", "gpu"], "auto, cpu, cuda"),
+        pytest.param(
+            ["run", "--suite", "quick", "--device", "cuda"],
+            "no GPU is seen here",
+            marks=pytest.mark.skipif(
+                any(Path("/dev").glob("nvidia[0-9]*")), reason="there is a GPU"
+            ),
+        ),
         (["run", "--suite", "quick", "--rerun", "some"], "failed, all"),
         (["run", "--suite", "quick", "--seeds", "0"], "seeds"),
         (["list", "method"], "methods"),
