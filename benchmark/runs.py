@@ -529,8 +529,8 @@ def resolve_device(device: str) -> str:
     seen = any(Path("/dev").glob("nvidia[0-9]*"))
     if device == "cuda" and not seen and not Path("/dev/dxg").exists():
         raise RunError(
-            "--device cuda: no GPU is seen here (there is neither /dev/nvidia0 nor /dev/dxg). Use --device cpu, or auto, "
-            "which takes a GPU where there is one."
+            "--device cuda: no GPU is seen here (there is neither /dev/nvidia0 nor /dev/dxg). Use --device cpu, or "
+            "auto, which takes a GPU where there is one."
         )
     if device != "auto":
         return device
