@@ -75,10 +75,17 @@ def _named(value: Any) -> Any:
 class PluginEntry(_Model):
     """A plugin, its parameters and, with ``grid``, the combinations of parameters to run."""
 
-    name: str = Field(min_length=1)
-    params: dict[str, Any] = {}
-    grid: dict[str, list[Any]] = {}
-    space: Kind | None = None
+    name: str = Field(min_length=1, description="The plugin, as `list` prints it.")
+    params: dict[str, Any] = Field(
+        default={}, description="Fixed values of its parameters; others keep their defaults."
+    )
+    grid: dict[str, list[Any]] = Field(
+        default={}, description="Lists of values of parameters, all combinations of which are run."
+    )
+    space: Kind | None = Field(
+        default=None,
+        description="The records that it is to work on, where it can work on both; default: those that it takes.",
+    )
 
     @model_validator(mode="after")
     def _grid_has_combinations(self) -> PluginEntry:
@@ -107,13 +114,17 @@ class MethodEntry(PluginEntry):
     Controls are the suite's to name. What a plugin says of itself counts for the project's own alone.
     """
 
-    control: bool = False
+    control: bool = Field(
+        default=False, description="Whether it is shown with the controls and not ranked."
+    )
 
 
 class PerturbationEntry(PluginEntry):
     """A perturbation of the test records, at some severities (default: all)."""
 
-    severities: list[int] | None = None
+    severities: list[int] | None = Field(
+        default=None, description="The severities to run, from 1; default: all that it has."
+    )
 
 
 class PublishEntry(PerturbationEntry):
@@ -123,7 +134,10 @@ class PublishEntry(PerturbationEntry):
     all methods but the control ``holdout``.
     """
 
-    methods: list[Annotated[str, Field(min_length=1)]] | None = None
+    methods: list[Annotated[str, Field(min_length=1)]] | None = Field(
+        default=None,
+        description="The methods whose releases are perturbed, by name or label; default: all but `holdout`.",
+    )
 
 
 class GameRules(_Model):
@@ -135,20 +149,39 @@ class GameRules(_Model):
     made so.
     """
 
-    members: Literal["coins", "all"] = "coins"
+    members: Literal["coins", "all"] = Field(
+        default="coins",
+        description="`coins`: a fair coin makes each candidate a member or not. `all`: all are members.",
+    )
 
-    candidates: int | None = Field(default=None, ge=8)
-    auxiliary: int | None = Field(default=None, ge=2)
-    holdout: int | None = Field(default=None, ge=2)
-    validation: int | None = Field(default=None, ge=1)
-    test: int | None = Field(default=None, ge=2)
+    candidates: int | None = Field(
+        default=None, ge=8, description="Records that the coins are tossed for."
+    )
+    auxiliary: int | None = Field(
+        default=None, ge=2, description="Records of the same population that attackers have."
+    )
+    holdout: int | None = Field(
+        default=None, ge=2, description="Fresh records that the control `holdout` releases."
+    )
+    validation: int | None = Field(
+        default=None, ge=1, description="Records for early stopping of the utilities."
+    )
+    test: int | None = Field(
+        default=None, ge=2, description="Records that utilities are measured on."
+    )
 
 
 class Subset(_Model):
     """How many records of a large dataset to use, drawn at random (whole identities where there are any)."""
 
-    pool: int | None = Field(default=None, ge=16)
-    test: int | None = Field(default=None, ge=2)
+    pool: int | None = Field(
+        default=None,
+        ge=16,
+        description="Records to keep of the pool that candidates and others are drawn from.",
+    )
+    test: int | None = Field(
+        default=None, ge=2, description="Records to keep of the official test split."
+    )
 
 
 Entry = Annotated[PluginEntry, BeforeValidator(_named)]
@@ -157,13 +190,31 @@ Entry = Annotated[PluginEntry, BeforeValidator(_named)]
 class DatasetEntry(_Model):
     """A dataset and how it is used; one that is ``optional`` is left out, and said, where its files are not there."""
 
-    name: str = Field(min_length=1)
-    params: dict[str, Any] = {}
-    label: str | None = None
-    features: list[Entry] | None = None
-    game: GameRules = GameRules()
-    subset: Subset | None = None
-    optional: bool = False
+    name: str = Field(
+        min_length=1,
+        description="The plugin, as `list datasets` prints it; `files` reads your own.",
+    )
+    params: dict[str, Any] = Field(
+        default={}, description="Values of its parameters, such as `path`."
+    )
+    label: str | None = Field(
+        default=None, description="What the board calls it; needed where two entries have one name."
+    )
+    features: list[Entry] | None = Field(
+        default=None,
+        description="Names or entries of extractors, each a board of its own; default: as it is.",
+    )
+    game: GameRules = Field(
+        default=GameRules(),
+        description="Sizes of the sets that are drawn of it, in place of the suite's `game`.",
+    )
+    subset: Subset | None = Field(
+        default=None, description="How much of a large dataset to use; default: all."
+    )
+    optional: bool = Field(
+        default=False,
+        description="Whether it is left out, and said, where its files are not there.",
+    )
 
 
 class ClaimFigure(_Model):
@@ -174,12 +225,25 @@ class ClaimFigure(_Model):
     (default: all). The attack ``worst_case`` is the worst of all that were judged, with whatever access.
     """
 
-    method: str = Field(min_length=1)
-    metric: str = Field(min_length=1)
-    utility: str | None = None
-    attack: str | None = None
-    perturbation: str | None = None
-    severities: list[Annotated[int, Field(ge=1)]] = []
+    method: str = Field(
+        min_length=1,
+        description="Whose figure: a label, a name for every variant, or either with `*` for anything.",
+    )
+    metric: str = Field(
+        min_length=1,
+        description="Which figure, by its name in the results, such as `auc` or `macro_auroc`.",
+    )
+    utility: str | None = Field(default=None, description="The utility that has it.")
+    attack: str | None = Field(
+        default=None, description="The attack that has it; `worst_case` is the worst of all."
+    )
+    perturbation: str | None = Field(
+        default=None,
+        description="The perturbation under which it is measured; default: clean records.",
+    )
+    severities: list[Annotated[int, Field(ge=1)]] = Field(
+        default=[], description="The severities that it is the mean over; default: all."
+    )
 
     @model_validator(mode="after")
     def _severities_are_of_a_perturbation(self) -> ClaimFigure:
@@ -200,10 +264,15 @@ class ClaimCondition(_Model):
     So methods are compared at equal leakage: ``among: {metric: auc, attack: worst_case}``.
     """
 
-    metric: str = Field(min_length=1)
-    utility: str | None = None
-    attack: str | None = None
-    margin: float = Field(default=0.0, ge=0, allow_inf_nan=False)
+    metric: str = Field(min_length=1, description="The figure that is compared.")
+    utility: str | None = Field(default=None, description="The utility that has it.")
+    attack: str | None = Field(default=None, description="The attack that has it.")
+    margin: float = Field(
+        default=0.0,
+        ge=0,
+        allow_inf_nan=False,
+        description="How far above the left side's it may be.",
+    )
 
 
 class Claim(_Model):
@@ -216,18 +285,34 @@ class Claim(_Model):
     ``differs`` what is other here, both in words, for the board.
     """
 
-    id: str = Field(pattern=r"^[a-z0-9][a-z0-9_-]*$")
-    text: str = Field(min_length=1)
-    source: str = ""
-    paper: str = ""
-    differs: str = ""
-    left: ClaimFigure
-    right: ClaimSide
-    relation: Literal[">=", ">", "<=", "<", "within"]
-    margin: float = Field(default=0.0, ge=0, allow_inf_nan=False)
-    among: ClaimCondition | None = None
-    dataset: str | None = None
-    features: str | None = None
+    id: str = Field(
+        pattern=r"^[a-z0-9][a-z0-9_-]*$",
+        description="A short name: small letters, digits, `-` and `_`.",
+    )
+    text: str = Field(min_length=1, description="The claim in words.")
+    source: str = Field(default="", description="Who makes it, and where.")
+    paper: str = Field(default="", description="What the paper itself measured, in words.")
+    differs: str = Field(default="", description="What is other here, in words.")
+    left: ClaimFigure = Field(description="The figure on the left.")
+    right: ClaimSide = Field(description="The figure on the right, or a number.")
+    relation: Literal[">=", ">", "<=", "<", "within"] = Field(
+        description="How left must stand to right."
+    )
+    margin: float = Field(
+        default=0.0,
+        ge=0,
+        allow_inf_nan=False,
+        description="How far they may lie apart, or must: see above.",
+    )
+    among: ClaimCondition | None = Field(
+        default=None, description="Which right sides it is about; default: all."
+    )
+    dataset: str | None = Field(
+        default=None, description="The dataset it is about; default: every one."
+    )
+    features: str | None = Field(
+        default=None, description="The space it is about; default: every one."
+    )
 
     @model_validator(mode="after")
     def _can_be_judged(self) -> Claim:
@@ -247,9 +332,18 @@ class Limits(_Model):
     of a release with all real ones, and no method here releases more than one for each member.
     """
 
-    time_s: float | None = Field(default=None, gt=0, allow_inf_nan=False)
-    memory_mb: int | None = Field(default=None, ge=64, le=2**30)
-    release_size: float = Field(default=20.0, gt=0, allow_inf_nan=False)
+    time_s: float | None = Field(
+        default=None, gt=0, allow_inf_nan=False, description="Seconds that a node may take."
+    )
+    memory_mb: int | None = Field(
+        default=None, ge=64, le=2**30, description="Memory that a node may take, in MB."
+    )
+    release_size: float = Field(
+        default=20.0,
+        gt=0,
+        allow_inf_nan=False,
+        description="Released records for each member, at most.",
+    )
 
 
 def _seeds(value: Any) -> Any:
@@ -275,21 +369,39 @@ def _seeds(value: Any) -> Any:
 class Suite(_Model):
     """A validated suite file."""
 
-    name: str = Field(pattern=r"^[a-z0-9][a-z0-9._-]*$")
-    description: str = ""
+    name: str = Field(
+        pattern=r"^[a-z0-9][a-z0-9._-]*$",
+        description="The suite's name: small letters, digits, `.`, `-` and `_`.",
+    )
+    description: str = Field(
+        default="", description="What it is for; `code` may stand between backticks."
+    )
     seeds: Annotated[
         list[Annotated[int, Field(ge=0, lt=2**63)]], BeforeValidator(_seeds), Field(min_length=1)
-    ]
-    datasets: list[Annotated[DatasetEntry, BeforeValidator(_named)]] = Field(min_length=1)
-    methods: list[Annotated[MethodEntry, BeforeValidator(_named)]] = []
-    attacks: list[Entry] = []
-    utilities: list[Entry] = []
-    perturbations: list[Annotated[PerturbationEntry, BeforeValidator(_named)]] = []
-    publish: list[Annotated[PublishEntry, BeforeValidator(_named)]] = []
-    game: GameRules = GameRules()
-    confidence: float = Field(default=0.95, gt=0.5, lt=1)
-    limits: Limits = Limits()
-    claims: list[Claim] = []
+    ] = Field(description="A number n for the seeds 0 … n−1, or a list. Each is a game of its own.")
+    datasets: list[Annotated[DatasetEntry, BeforeValidator(_named)]] = Field(
+        min_length=1, description="What is audited on."
+    )
+    methods: list[Annotated[MethodEntry, BeforeValidator(_named)]] = Field(
+        default=[], description="What is audited; the controls come by themselves."
+    )
+    attacks: list[Entry] = Field(default=[], description="What it is audited with.")
+    utilities: list[Entry] = Field(default=[], description="What releases are measured by.")
+    perturbations: list[Annotated[PerturbationEntry, BeforeValidator(_named)]] = Field(
+        default=[], description="Perturbations of the test records, for the curves of severity."
+    )
+    publish: list[Annotated[PublishEntry, BeforeValidator(_named)]] = Field(
+        default=[], description="Perturbations of the releases, each a row of its own."
+    )
+    game: GameRules = Field(
+        default=GameRules(),
+        description="Sizes of the sets that are drawn, for every dataset that has none of its own.",
+    )
+    confidence: float = Field(default=0.95, gt=0.5, lt=1, description="Of all intervals.")
+    limits: Limits = Field(default=Limits(), description="Limits of every node.")
+    claims: list[Claim] = Field(
+        default=[], description="What is claimed of the figures; the run judges it."
+    )
 
     @model_validator(mode="after")
     def _is_of_a_size_that_can_be_planned(self) -> Suite:

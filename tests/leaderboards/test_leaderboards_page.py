@@ -269,6 +269,24 @@ def test_the_answer_is_in_the_first_screen(visit):
     assert page.locator("table.overview tbody tr:has-text('control')").count() == 0
 
 
+@pytest.mark.parametrize("n", [4, 10])
+def test_many_datasets_stand_side_by_side_within_the_page(browser, tmp_path, n):
+    places = tuple((f"dataset number {i}", "pixels") for i in range(n))
+    address = leaderboards.build_site(
+        make_results(places=places), make_curves(places=places[:1]), make_info(), tmp_path
+    )
+    page = browser.new_page(viewport={"width": 1280, "height": 800})
+    page.goto(address.as_uri())
+    cells = page.locator("table.overview tbody tr").first.locator("th, td")
+    assert cells.count() == n + 2
+    box = cells.last.bounding_box()
+    assert box["x"] + box["width"] <= 1280 and "utility" in cells.last.inner_text()
+    assert page.locator("table.overview").evaluate(
+        "e => e.parentElement.scrollWidth <= e.parentElement.clientWidth"
+    )
+    page.close()
+
+
 def test_on_a_phone_each_row_is_a_card_with_verdict_utility_worst_case_and_epsilon(visit):
     page = visit(viewport={"width": 390, "height": 844}, has_touch=True, is_mobile=True)
     card = page.locator(f"{BOARD} >> tbody > tr:has(th[data-sort='cvae'])")
