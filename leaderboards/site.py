@@ -172,10 +172,12 @@ def _json(board: Board, info: dict[str, Any]) -> str:
 
 def render(results: pd.DataFrame, curves: pd.DataFrame, info: dict[str, Any]) -> str:
     """The page as text."""
-    return _pages(read_board(results), curves, info)["index.html"]
+    return _pages(read_board(results), curves, info, rows=False)["index.html"]
 
 
-def _pages(board: Board, curves: pd.DataFrame, info: dict[str, Any]) -> dict[str, str]:
+def _pages(
+    board: Board, curves: pd.DataFrame, info: dict[str, Any], *, rows: bool = True
+) -> dict[str, str]:
     """All pages by their place in the folder; ``index.html`` is the last, since the others stand behind it."""
     index = views.index_curves(curves)
     sections = views.view_groups(board, index, info)
@@ -214,7 +216,7 @@ def _pages(board: Board, curves: pd.DataFrame, info: dict[str, Any]) -> dict[str
         del kept[part]
         page = _template("index", **about, parts=kept)
     beside = {**about, "home": "../index.html", "base": "../"}
-    pages = row_pages(groups, index, beside)
+    pages = row_pages(groups, index, beside) if rows else {}
     apart = [part for part in whole if part not in kept]
     for name in dict.fromkeys(p if isinstance(p, str) else p[0] for p in apart):
         group = next((g for g in groups if g.anchor == name), None)
