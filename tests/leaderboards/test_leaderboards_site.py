@@ -270,6 +270,13 @@ def test_a_board_of_nothing_is_still_a_page(tmp_path):
     assert json.loads((tmp_path / "leaderboard.json").read_text(encoding="utf-8"))["rows"] == []
 
 
+def test_a_board_of_utilities_alone_has_no_empty_planes():
+    results = make_results()
+    page = render(results[results["attack"].eq("")], make_curves().iloc[:0], make_info())
+    assert page.count("<figcaption>") == page.count('class="drawing"') > 0
+    assert 'id="overview"' in page and "up is worse" not in page
+
+
 def test_datasets_with_known_answers_are_controls_and_no_boards():
     info = make_info()
     info["datasets"][1]["known_answer"] = True
