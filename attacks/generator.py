@@ -1,9 +1,9 @@
-"""Membership from a trained generator's weights: likelihoods and reconstructions of the candidates."""
+"""Membership from a trained generator's weights: likelihoods, reconstructions and losses of the candidates."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 import numpy as np
 
@@ -27,13 +27,14 @@ from benchmark.learning.neighbours import nearest
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["GANInversion", "Likelihood", "bound"]
+__all__ = ["DenoisingLoss", "GANInversion", "Likelihood", "bound"]
 
 Statistic = Literal["iwae", "elbo", "reconstruction"]
 
 _NUMBERS = 1 << 22  # decoded at once: 16 MiB in single precision
 _SCALE_DRAWS = 4  # codes for each auxiliary record behind the scale of the observation
 _REAL_QUANTILE = 0.05
+_IMAGES = 256  # put through a flow at once
 
 
 def vectors(records: Records) -> np.ndarray:
@@ -415,3 +416,114 @@ class Edges:
                 break
             maps = F.avg_pool2d(maps, 2)
         return torch.cat(parts, dim=1)
+
+
+# ---------------------------------------------------------------- denoising
+
+
+class DenoisingLoss(Attack):
+    """Score a candidate by a flow or diffusion model's own loss on it, at chosen times.
+
+    A candidate x is mixed with noise ε to (1 − t)·ε + t·x, and the model's squared error in telling
+    the two apart is taken, the mean over ``draws`` of noise: the same noise for all candidates. A
+    model that knows x is less wrong on it than on others. The score is minus the mean over ``times``
+    of the log losses, which differ by orders of magnitude between times.
+
+    The generator has ``loss(x, labels, t, noise)``, as :class:`methods.flow.networks.VelocityNetwork`
+    has: the squared error ``(B,)`` of images ``x (B, C, H, W)`` in [−1, 1].
+
+    Parameters
+    ----------
+    times : list of float, default=[0.2, 0.4, 0.6, 0.8]
+        In (0, 1): 0 is noise alone, 1 the record.
+    draws : int, default=8
+        Noises at each time.
+    reference : bool, default=True
+        Compare with a model of the same method that was fitted on auxiliary records: what is easy
+        for any model is no sign of membership. At each time, what a regression on the reference's
+        log loss explains is taken off (:func:`benchmark.learning.membership.unexplained`).
+
+    References
+    ----------
+    Carlini et al. (2023). Extracting training data from diffusion models. USENIX Security, section
+    5. Matsumoto, Miura, Yanai (2023). Membership inference attacks against diffusion models. IEEE
+    SPW.
+    """
+
+    info: ClassVar[AttackInfo] = AttackInfo(
+        name="denoising_loss",
+        version="1",
+        summary="Loss of a flow or diffusion model on a candidate, at chosen times.",
+        citation="Carlini et al. (2023), USENIX Security, arXiv:2301.13188; Matsumoto et al. (2023), arXiv:2302.03262",
+        needs=Access.WEIGHTS,
+        kinds=frozenset({"image"}),
+        positive_controls=(PositiveControl(method="identity", metric="auc", at_least=0.95),),
+        auxiliary="a reference model fitted on them",
+    )
+
+    times: list[Annotated[float, Field(gt=0, lt=1)]] = Field(
+        [0.2, 0.4, 0.6, 0.8], min_length=1, description="where between noise (0) and record (1)"
+    )
+    draws: int = Field(8, ge=1, description="noises at each time")
+    reference: bool = Field(True, description="compare with a model of auxiliary records")
+
+    def run(self, view: View, candidates: Records, auxiliary: Records, context: Context) -> Scores:
+        """Score every candidate; those of a class that the model does not know, lowest.
+
+        Raises
+        ------
+        NotApplicable
+            Where the generator has no loss at a time, or without a reference where one is wanted.
+        """
+        model = _weights(view, self.info.name)
+        if not hasattr(model, "loss"):
+            raise NotApplicable(
+                "denoising_loss needs a flow or diffusion model, with a loss at each time. The generator has none."
+            )
+        other = _reference(view, self.info.name) if self.reference else None
+        values = np.zeros(len(candidates))
+        for i in range(len(self.times)):
+            own = self._at(i, model, candidates, context)
+            if other is not None:
+                own = unexplained(own, self._at(i, other, candidates, context)[:, None])
+            values += own / len(self.times)
+        return Scores(values=_least_where_unknown(values, model, candidates))
+
+    def _at(
+        self, i: int, model: torch.nn.Module, candidates: Records, context: Context
+    ) -> np.ndarray:
+        """Minus the log loss ``(m,)`` of the candidates at the i-th time."""
+
+        def score(module: torch.nn.Module, rows: np.ndarray) -> np.ndarray:
+            part, rng = candidates.take(rows), context.rng("noise", i)
+            losses = losses_at(module, part, self.times[i], self.draws, rng, context.device)
+            return -np.log(np.maximum(losses, 1e-12))
+
+        return _difficulty(score, model, candidates)
+
+
+def losses_at(
+    model: torch.nn.Module,
+    records: Records,
+    time: float,
+    draws: int,
+    rng: np.random.Generator,
+    device: str,
+) -> np.ndarray:
+    """A flow's mean loss on each image at one time, over ``draws`` of noise that all images share: ``(m,) float64``."""
+    import torch
+
+    module: Any = model
+    pixels = torch.from_numpy(records.data).movedim(3, 1).to(torch.float32) / 127.5 - 1
+    noises = torch.from_numpy(rng.standard_normal((draws, *pixels.shape[1:]), dtype=np.float32))
+    losses = np.zeros(len(records))
+    with torch.no_grad():
+        for start in range(0, len(records), _IMAGES):
+            rows = slice(start, start + _IMAGES)
+            x = pixels[rows].to(device)
+            labels = torch.from_numpy(records.labels[rows]).to(device)
+            t = torch.full((len(x),), time, device=device)
+            for noise in noises.to(device):
+                found = module.loss(x, labels, t, noise.expand_as(x))
+                losses[rows] += found.double().cpu().numpy() / draws
+    return losses

@@ -99,7 +99,8 @@ class Release:
         ``forward(z (B, latent), labels (B,))`` gives records as vectors ``(B, D)`` in their own units: features, or
         pixels 0 … 255 in the order height, width, channel. Optional: ``encode(x (B, D), labels)``, mean and log
         standard deviation of the codes; ``w_dim``, ``map(z, labels) -> (B, w_dim)`` and ``synthesise(w) -> (B, D)``,
-        an intermediate latent space.
+        an intermediate latent space. A flow of images also has ``velocity(x (B, C, H, W), t (B,), labels)`` and
+        ``loss(x, labels, t, noise) -> (B,)``, its squared error at (1 − t)·noise + t·x, with pixels in [−1, 1].
     guarantee : DifferentialPrivacy or KAnonymity, optional
         The formal claim, if any.
     origin : ndarray of shape (N,), int64, optional

@@ -24,6 +24,9 @@ class LookupGenerator(nn.Module):
     c_i spread at random over the sphere on which most of the prior's mass lies. The encoder knows the code of the
     nearest record of the class. It keeps the structural contract of :attr:`benchmark.contracts.Release.weights`.
 
+    It is also a flow of images that has learnt its records by heart: :meth:`velocity` and :meth:`loss` are those of
+    flow matching in closed form, for records and no others.
+
     Parameters
     ----------
     points : ndarray of shape (n, D), float32
@@ -69,3 +72,32 @@ class LookupGenerator(nn.Module):
         nearest: Any = distances.masked_fill(labels[:, None] != self.labels, torch.inf).argmin(1)
         mean = self.codes[nearest]
         return mean, torch.full_like(mean, float(np.log(WIDTH / 10)))
+
+    def velocity(self, x: torch.Tensor, t: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+        """E[record − noise | x_t = x, class] over these records: ``(B, C, H, W)``.
+
+        With x_t = (1 − t)·noise + t·record, a record x_i has the weight exp(−‖x − t·x_i‖² / 2 (1 − t)²).
+
+        Parameters
+        ----------
+        x : Tensor of shape (B, C, H, W)
+            Records are pixels in [−1, 1].
+        t : Tensor of shape (B,)
+            In [0, 1).
+        labels : Tensor of shape (B,), int64
+        """
+        point = x.movedim(1, 3).flatten(1)
+        known, time = self.points / 127.5 - 1, t[:, None]
+        squares = torch.cdist(point / time.clamp(min=1e-6), known).square() * time.square()
+        logits = -squares / (2 * (1 - time).square())
+        other = labels[:, None] != self.labels
+        guess = logits.masked_fill(other, torch.finfo(x.dtype).min).softmax(dim=1) @ known
+        velocity = (guess - point) / (1 - time)
+        return velocity.unflatten(1, (*x.shape[2:], x.shape[1])).movedim(3, 1)
+
+    def loss(
+        self, x: torch.Tensor, labels: torch.Tensor, t: torch.Tensor, noise: torch.Tensor
+    ) -> torch.Tensor:
+        """Mean squared error of the velocity at (1 − t)·noise + t·x: ``(B,)``, of images as in :meth:`velocity`."""
+        made = self.velocity(torch.lerp(noise, x, t[:, None, None, None]), t, labels)
+        return (made - (x - noise)).square().flatten(1).mean(1)

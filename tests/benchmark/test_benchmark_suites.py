@@ -17,6 +17,7 @@ PLANTED = {
     "distance_filtered",
     "full_covariance",
     "holdout_gan",
+    "holdout_flow",
 }
 """Of suites of their own: what certain attacks must find there, or must not, and no methods to compare."""
 
@@ -75,7 +76,7 @@ def test_all_else_of_full_resolves_and_plans():
     kinds = {n.kind for n in plan.nodes.values()}
     assert {"publish", "publish shadows", "reference", "shadows", "perturb"} <= kinds
     assert not [c for c in plan.cells if c.status == "unavailable"]
-    for wanted in ("gan", "cvae", "latent_walk", "k_salsa"):
+    for wanted in ("gan", "flow", "cvae", "latent_walk", "k_salsa"):
         assert [c for c in plan.cells if c.method and c.method.label.startswith(wanted) and c.key]
 
 
@@ -89,3 +90,16 @@ def test_generators_of_core_are_shared_with_the_methods_that_build_on_them():
     (projections,) = [n for n in fits if gan.key in n.needs]
     assert projections.label.startswith("fit latent_projections")
     assert sum(projections.key in n.needs for n in fits) == 4
+
+
+def test_a_flow_is_attacked_by_its_loss_in_core_and_by_nothing_that_it_cannot_answer():
+    suite = load_suite("core")
+    phantom = [d for d in suite.datasets if d.name == "phantom"]
+    plan = make_plan(resolve(suite.model_copy(update={"datasets": phantom}), default_registry()))
+    attacked = {
+        c.method.label.partition("(")[0].partition("@")[0]
+        for c in plan.cells
+        if c.method and c.attack and c.attack.label.startswith("denoising_loss") and c.key
+    }
+    assert {"flow", "identity", "holdout"} <= attacked
+    assert "dp_merf" not in attacked

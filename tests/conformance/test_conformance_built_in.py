@@ -18,6 +18,7 @@ from benchmark.contracts import (
 from benchmark.registry import KINDS, default_registry
 
 TINY_GAN = {"steps": 2, "channels": 4, "least_diversity": 0.0}
+TINY_FLOW = {"steps": 3, "width": 8, "integration_steps": 2}
 PARAMETERS = {
     "k_same": {"k": 3},
     "cvae": {"epochs": 3},
@@ -30,6 +31,8 @@ PARAMETERS = {
     "cnn": {"epochs": 2, "width": 4},
     "gan": TINY_GAN,
     "holdout_gan": TINY_GAN,
+    "flow": TINY_FLOW,
+    "holdout_flow": TINY_FLOW,
     "latent_projections": {"gan": TINY_GAN, "steps": 3},
     "latent_k_same": {"k": 3, "gan": TINY_GAN, "projection_steps": 3},
     "k_salsa": {"k": 3, "gan": TINY_GAN, "projection_steps": 3, "alignment_steps": 2, "epochs": 1},
