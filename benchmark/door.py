@@ -408,7 +408,10 @@ class Run:
         """The suite's claims, judged by the run's figures."""
         if not self.suite.claims:
             return []
-        return judge_claims(self.results, self.suite.claims, self.suite.confidence)
+        path = self.folder / "differences.parquet"
+        known = self._judged is None and (self._is_current(path) or self.private_removed)
+        paired = pd.read_parquet(path) if known and path.is_file() else self._results().paired
+        return judge_claims(self.results, self.suite.claims, self.suite.confidence, paired)
 
     def command(self) -> str:
         """The command line that continues this run."""

@@ -48,6 +48,7 @@ from benchmark.engines import Event
 from benchmark.environment import environment, environments
 from benchmark.judge.claims import Comparison, claims_frame, claims_summary, judge_claims
 from benchmark.judge.copies import pairs_summary
+from benchmark.judge.paired import paired_differences
 from benchmark.judge.pictures import picture_sheets
 from benchmark.judge.results import Results, cell_status, collect
 from benchmark.node import Node, canonical_json
@@ -654,7 +655,11 @@ def write_results(
     results = collect(run.plan, run.store, records, run.suite.confidence)
     tables = {"results": results.frame, "curves": results.curves}
     if run.suite.claims:
-        tables["claims"] = claims_frame(run_claims(run, results))
+        paired = paired_differences(
+            run.plan, run.store, records, results.frame, run.suite.claims, run.suite.confidence
+        )
+        results = replace(results, paired=paired)
+        tables |= {"differences": paired, "claims": claims_frame(run_claims(run, results))}
     if write:
         if not force:
             _check_nothing_is_lost(run.root, results.frame)
@@ -703,7 +708,7 @@ def _check_nothing_is_lost(root: Path, frame: pd.DataFrame) -> None:
 
 def run_claims(run: OpenRun, results: Results) -> list[Comparison]:
     """The suite's claims, judged by the run's figures."""
-    return judge_claims(results.frame, run.suite.claims, run.suite.confidence)
+    return judge_claims(results.frame, run.suite.claims, run.suite.confidence, results.paired)
 
 
 def write_site(run: OpenRun, records: Mapping[str, Record], results: Results, out: Path) -> Path:

@@ -8,6 +8,8 @@ feature space, it is judged by the *difference* left − right, taken seed by se
   figures' own intervals as if these were independent, the distances to the limits added in squares (MOVER, Zou and
   Donner 2008). The two share their test records and so are positively correlated as a rule: the limits are then too
   wide, which makes a verdict rarer, not wronger.
+  Where both are figures of classifiers whose answers are stored, the difference is taken on the same test records
+  instead (:mod:`benchmark.judge.paired`), which cancels what the two have in common.
 - Over seeds the differences go through :func:`benchmark.statistics.over_seeds`, which averages them and whose interval
   has both the error within seeds and the spread between them. Figures without an interval (an entropy) have no error of
   their own; the interval then is the t-interval of the differences.
@@ -81,8 +83,8 @@ Figures = Mapping[int | None, Estimate]
 
 WORST_CASE = "worst_case"
 
-Name = tuple[str, str]
-"""The method, and what is measured of it."""
+Name = tuple[str, str, str, str]
+"""The method, what is measured of it, the utility that measures it, and the perturbation; the last two may be empty."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -106,10 +108,15 @@ class Comparison:
     verdict: str
     reason: str = ""
     seeds_needed: int | None = None
+    utility: str = ""
+    perturbation: str = ""
 
 
 def judge_claims(
-    frame: pd.DataFrame, claims: Sequence[Claim], confidence: float = 0.95
+    frame: pd.DataFrame,
+    claims: Sequence[Claim],
+    confidence: float = 0.95,
+    paired: pd.DataFrame | None = None,
 ) -> list[Comparison]:
     """Every claim in every place that has its figures.
 
@@ -120,11 +127,18 @@ def judge_claims(
     claims : sequence of Claim
     confidence : float in (0, 1)
         That of the table's intervals.
+    paired : DataFrame, optional
+        Differences on the same test records (:mod:`benchmark.judge.paired`), which go before those of the figures.
     """
-    return [c for claim in claims for c in judge_claim(frame, claim, confidence)]
+    return [c for claim in claims for c in judge_claim(frame, claim, confidence, paired)]
 
 
-def judge_claim(frame: pd.DataFrame, claim: Claim, confidence: float = 0.95) -> list[Comparison]:
+def judge_claim(
+    frame: pd.DataFrame,
+    claim: Claim,
+    confidence: float = 0.95,
+    paired: pd.DataFrame | None = None,
+) -> list[Comparison]:
     """One claim in every place; a single comparison without a figure where there is none at all."""
     rows = frame[frame["status"].eq("ok") & frame["metric"].ne("")]
     if "subgroup" in rows:
@@ -145,7 +159,9 @@ def judge_claim(frame: pd.DataFrame, claim: Claim, confidence: float = 0.95) -> 
             for b in right.items():
                 if a[0] == b[0]:
                     continue  # both patterns mean it, and nothing differs from itself
-                found.append(_compare(claim, place, a, b, confidence, above(a[0][0], b[0][0])))
+                known = _paired_of(paired, claim, place, a[0], b[0])
+                aside = above(a[0][0], b[0][0])
+                found.append(_compare(claim, place, a, b, confidence, aside, known))
     return found or [_without_figure(claim, {"dataset": "", "features": ""}, {}, {})]
 
 
@@ -197,11 +213,13 @@ def overall(verdicts: Sequence[str]) -> str:
     return UNDECIDED if UNDECIDED in known else REPRODUCED
 
 
-def seeds_to_decide(claim: Claim, figure: Estimate, n_seeds: int, power: float = 0.8) -> int | None:
+def seeds_to_decide(
+    claim: Claim, figure: Estimate, n_seeds: int, floor: float = 0.0, power: float = 0.8
+) -> int | None:
     """How many seeds would decide a claim with this power, if the difference is what it seems.
 
-    Half the interval is taken to shrink by the root of the number of seeds. That holds for the spread between seeds
-    and less for what seeds share, such as their test records: read it as an order of magnitude.
+    The square of half the interval has a part that falls with the number of seeds, and one that does not: what seeds
+    share, such as their test records. Read the number as an order of magnitude.
 
     Parameters
     ----------
@@ -209,31 +227,41 @@ def seeds_to_decide(claim: Claim, figure: Estimate, n_seeds: int, power: float =
     figure : Estimate
         The difference over ``n_seeds`` seeds, undecided.
     n_seeds : int
+    floor : float, default=0
+        Half the interval that is left with any number of seeds.
     power : float in (0, 1), default=0.8
 
     Returns
     -------
     int or None
-        None where nothing can be said: no interval, no distance from the boundary, or more than
-        ``MOST_SEEDS_TO_DECIDE``.
+        None where nothing can be said (no interval, or no distance from the boundary), or where no number up to
+        ``MOST_SEEDS_TO_DECIDE`` does.
     """
+    gap, half = _to_the_boundary(claim, figure)
+    if not (math.isfinite(half) and half > 0 and gap > 0 and n_seeds):
+        return None
+    aim = gap / (1 + NormalDist().inv_cdf(power) / NormalDist().inv_cdf(0.975))
+    if aim <= floor:
+        return None
+    needed = math.ceil(n_seeds * max(half**2 - floor**2, 0.0) / (aim**2 - floor**2))
+    needed = max(needed, n_seeds + 1)
+    return needed if needed <= MOST_SEEDS_TO_DECIDE else None
+
+
+def _to_the_boundary(claim: Claim, figure: Estimate) -> tuple[float, float]:
+    """How far a difference lies from the nearest boundary of its relation, and half the interval on that side."""
     bounds = {
         "within": (-claim.margin, claim.margin),
         ">=": (-claim.margin,),
         "<": (-claim.margin,),
     }
-    gap, half = min(
+    return min(
         (
             abs(figure.value - bound),
             figure.value - figure.low if figure.value > bound else figure.high - figure.value,
         )
         for bound in bounds.get(claim.relation, (claim.margin,))
     )
-    if not (math.isfinite(half) and half > 0 and gap > 0 and n_seeds):
-        return None
-    more = (1 + NormalDist().inv_cdf(power) / NormalDist().inv_cdf(0.975)) * half / gap
-    needed = max(math.ceil(n_seeds * more**2), n_seeds + 1)
-    return needed if needed <= MOST_SEEDS_TO_DECIDE else None
 
 
 # ---------------------------------------------------------------- figures of the table
@@ -286,7 +314,7 @@ def _name(names: Sequence[str], wanted: ClaimFigure) -> Name:
     by = attack or utility
     severities = ", ".join(map(str, wanted.severities)) or "all"
     under = f", under {perturbation} (severities: {severities})" if perturbation else ""
-    return method, f"{wanted.metric}{f' by {by}' if by else ''}{under}"
+    return method, f"{wanted.metric}{f' by {by}' if by else ''}{under}", utility, perturbation
 
 
 def _by_seed(rows: pd.DataFrame, severities: set[int]) -> dict[int | None, Estimate]:
@@ -330,7 +358,7 @@ def _side(rows: pd.DataFrame, right: ClaimFigure | float) -> dict[Name, dict[int
     if isinstance(right, ClaimFigure):
         return _series(rows, right)
     number = Estimate(right, math.nan, math.nan, "a number that the claim names")
-    return {("a number", ""): {None: number}}
+    return {("a number", "", "", ""): {None: number}}
 
 
 def _errors(figure: Estimate) -> tuple[float, float]:
@@ -350,12 +378,20 @@ def _compare(
     named_right: tuple[Name, Figures],
     confidence: float,
     aside: str,
+    paired: _Paired,
 ) -> Comparison:
-    (left_method, what), left = named_left
-    (right_method, other), right = named_right
+    (left_method, what, utility, perturbation), left = named_left
+    (right_method, other, _, _), right = named_right
     same = other in (what, "")
     pairs = _pairs(left, right, confidence)
-    found = _over_pairs(pairs, confidence)
+    found, floor = _over_pairs(pairs, confidence), _floor([difference(*p) for p in pairs], 0.5)
+    if paired.differences and paired.differences.keys() == (left.keys() & right.keys()):
+        said = "paired by seed and test record"
+        each = list(paired.differences.values())
+        found, floor = (
+            _over_seeds(each, confidence, paired.shared, said),
+            _floor(each, paired.shared),
+        )
     sides = zip(*pairs, strict=True) if pairs else (left.values(), right.values())
     left_figure, right_figure = (
         mean_over_seeds(list(side), confidence, _range(figure))
@@ -374,9 +410,57 @@ def _compare(
         difference=found,
         n_seeds=len(pairs),
         verdict=SET_ASIDE if aside and said != NO_FIGURE else said,
-        reason=aside or found.reason,
-        seeds_needed=seeds_to_decide(claim, found, len(pairs)) if by_seed else None,
+        reason=aside or found.reason or (_beyond_seeds(claim, found, floor) if by_seed else ""),
+        seeds_needed=seeds_to_decide(claim, found, len(pairs), floor) if by_seed else None,
+        utility=utility,
+        perturbation=perturbation,
     )
+
+
+def _floor(differences: Sequence[Estimate], shared: float) -> float:
+    """Half the interval that is left with any number of seeds: the part of the error within a seed that they share."""
+    halves = [(d.high - d.low) / 2 for d in differences if d.high > d.low]
+    return math.sqrt(shared * sum(h**2 for h in halves) / len(halves)) if halves else 0.0
+
+
+def _beyond_seeds(claim: Claim, figure: Estimate, floor: float) -> str:
+    """Why more seeds do not decide a claim, where they do not."""
+    gap, _ = _to_the_boundary(claim, figure)
+    if gap >= floor or not floor:
+        return ""
+    return "more seeds do not decide this: they share test records, of which more would be needed"
+
+
+@dataclass(frozen=True)
+class _Paired:
+    """Differences of two methods by seed, and the share of test records that two seeds have in common."""
+
+    differences: Mapping[int, Estimate]
+    shared: float = 0.5
+
+
+def _paired_of(
+    paired: pd.DataFrame | None, claim: Claim, place: Mapping[str, str], left: Name, right: Name
+) -> _Paired:
+    """What was computed of a pair on the same records, means over severities; none where nothing was."""
+    if paired is None or paired.empty or not isinstance(claim.right, ClaimFigure):
+        return _Paired({})
+    (method, what, utility, perturbation), (other, theirs, _, _) = left, right
+    asked = {
+        **place,
+        "metric": claim.left.metric,
+        "utility": utility,
+        "perturbation": perturbation,
+        "left": method,
+        "right": other,
+    }
+    if what != theirs:
+        return _Paired({})
+    rows = paired[(paired[list(asked)] == pd.Series(asked)).all(axis=1)]
+    if claim.left.severities:
+        rows = rows[rows["severity"].isin(claim.left.severities)]
+    found = {int(seed): _mean(same) for seed, same in rows.groupby("seed")}
+    return _Paired(found, float(rows["shared"].iloc[0]) if len(rows) else 0.5)
 
 
 def _above(rows: pd.DataFrame, claim: Claim, confidence: float) -> Callable[[str, str], str]:
@@ -447,10 +531,15 @@ def _over_pairs(pairs: Sequence[tuple[Estimate, Estimate]], confidence: float) -
     if len(pairs) == 1 and differences[0].low == differences[0].high:
         reason = "one seed and no interval within it: run more seeds"
         return Estimate(differences[0].value, math.nan, math.nan, "one difference", reason)
-    figure = over_seeds(differences, confidence=confidence).estimate
-    return Estimate(
-        figure.value, figure.low, figure.high, f"paired by seed; {figure.method}", figure.reason
-    )
+    return _over_seeds(differences, confidence, 0.5, "paired by seed")
+
+
+def _over_seeds(
+    differences: Sequence[Estimate], confidence: float, shared: float, said: str
+) -> Estimate:
+    figure = over_seeds(differences, confidence=confidence, shared=shared).estimate
+    how = f"{said}; {figure.method}"
+    return Estimate(figure.value, figure.low, figure.high, how, figure.reason)
 
 
 def _without_figure(

@@ -167,7 +167,8 @@ class Results:
 
     ``frame``: the tidy table; ``curves``: ROC points; ``verdicts``: the controls; ``exposed``: how exposed each record
     is to each attack; ``exposures``: what the board says of it, for each method under its worst attack; ``pairs``: the
-    released records nearest to candidates, of the attacks that name them.
+    released records nearest to candidates, of the attacks that name them; ``paired``: the differences that a suite's
+    claims are about, on the same test records (:mod:`benchmark.judge.paired`).
     """
 
     frame: pd.DataFrame
@@ -176,6 +177,7 @@ class Results:
     exposed: pd.DataFrame
     exposures: list[dict[str, Any]]
     pairs: pd.DataFrame
+    paired: pd.DataFrame | None = None
 
 
 def _notes(record: Record) -> dict[str, Estimate]:

@@ -108,6 +108,7 @@ from benchmark.statistics.utility import (
     expected_calibration_error,
     macro_auroc,
     mean_balanced_error,
+    paired_difference,
 )
 
 __all__ = [
@@ -180,6 +181,7 @@ __all__ = [
     "one_run_p_value",
     "outlier_decile",
     "over_seeds",
+    "paired_difference",
     "pareto_frequency",
     "pareto_front",
     "placements",

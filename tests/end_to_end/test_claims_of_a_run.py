@@ -5,6 +5,8 @@ import json
 import pandas as pd
 import pytest
 
+import benchmark
+
 SUITE = """\
 name: claimed
 seeds: 2
@@ -94,7 +96,14 @@ def test_a_run_without_coins_measures_utility_and_says_that_nothing_is_judged(cl
     assert bar["status"].item() == "not judged" and "no coins were tossed" in bar["reason"].item()
     assert not frame["metric"].isin({"auc", "epsilon_lower"}).any()
     board = json.loads((tmp_path / "run" / "site" / "leaderboard.json").read_text(encoding="utf-8"))
-    assert board["claims"][0]["verdict"] == "reproduced"
+    (claim,) = board["claims"]
+    assert claim["verdict"] == "reproduced"
+    assert claim["rows"][0]["ci_method"].startswith("paired by seed and test record")
+    paired = pd.read_parquet(tmp_path / "run" / "differences.parquet")
+    assert sorted(paired["seed"]) == [0, 1] and set(paired["left"]) == {"class_gaussian"}
+    read = benchmark.load(tmp_path / "run").claims
+    assert read["difference"].tolist() == [claim["rows"][0]["difference"]]
+    assert read["ci_low"].tolist() == [claim["rows"][0]["ci_low"]]
     page = (tmp_path / "run" / "site" / "index.html").read_text(encoding="utf-8")
     assert (
         "Without coins" in page

@@ -397,6 +397,26 @@ def test_seeds_that_would_decide():
     assert seeds_to_decide(claim(">"), Estimate(0.01, NAN, NAN, ""), 1) is None
 
 
+def test_what_seeds_share_is_not_decided_by_more_of_them():
+    """Half of 0.02 is 0.02 after 4 seeds, of which 0.003 stays: (0.02² − 0.003²) / ((0.01 / 1.4294)² − 0.003²) × 4."""
+    open_ = Estimate(0.01, -0.01, 0.03, "")
+    assert seeds_to_decide(claim(">"), open_, 4, floor=0.003) == 40
+    assert seeds_to_decide(claim(">"), open_, 4, floor=0.007) is None
+    wanted = {
+        s: {"method": m, "metric": "macro_auroc"}
+        for s, m in (("left", "cvae"), ("right", "k_same"))
+    }
+    rows = [
+        figure(m, s, v, 0.1, metric="macro_auroc")
+        for s in range(4)
+        for m, v in (("cvae", 0.82), ("k_same", 0.8))
+    ]
+    paired = differences(*[0.02] * 4, half=0.05, shared=1.0)
+    (found,) = judge_claim(table(*rows), claim(">", **wanted), paired=paired)
+    assert found.verdict == "undecided" and found.seeds_needed is None
+    assert found.reason.startswith("more seeds do not decide this")
+
+
 def test_seeds_that_would_decide_do():
     """The share of decided claims with as many seeds as named is near the 80 % asked for."""
     rng = np.random.default_rng(0)
@@ -411,7 +431,7 @@ def test_seeds_that_would_decide_do():
 
 
 def test_only_what_is_undecided_says_what_it_takes():
-    rows = [figure("cvae", s, 0.8 + 0.02 * s, 0.01) for s in range(3)]
+    rows = [figure("cvae", s, 0.8 + 0.02 * s, 0.002) for s in range(3)]
     open_, closed = judge_claims(table(*rows), [claim(right=0.81), claim(right=0.5)])
     assert open_.verdict == "undecided" and open_.seeds_needed > 3
     assert closed.verdict == "reproduced" and closed.seeds_needed is None
@@ -513,3 +533,73 @@ def test_a_lower_bound_is_a_one_sided_interval_over_all_seeds():
     unresolved = {**rows[0], "value": NAN, "ci_low": NAN}
     (none,) = judge_claim(table(unresolved), claim(">", left=found, right=0.0))
     assert none.verdict == "no figure"
+
+
+# ---------------------------------------------------------------- on the same test records
+
+
+def differences(*values, half=0.01, shared=0.0, left="cvae", right="k_same", metric="macro_auroc"):
+    rows = [
+        {
+            "dataset": "digits",
+            "features": "pixels",
+            "metric": metric,
+            "utility": "probe",
+            "perturbation": "",
+            "severity": 0,
+            "seed": seed,
+            "left": left,
+            "right": right,
+            "value": value,
+            "ci_low": value - half,
+            "ci_high": value + half,
+            "ci_method": "paired on the same records",
+            "shared": shared,
+        }
+        for seed, value in enumerate(values)
+    ]
+    return pd.DataFrame(rows)
+
+
+def test_differences_on_the_same_records_decide_where_figures_cannot():
+    """Each figure is known to ± 0.1 and its difference to ± 0.01: the left is ahead by 0.02 at all five seeds."""
+    wanted = {
+        "left": {"method": "cvae", "metric": "macro_auroc"},
+        "right": {"method": "k_same", "metric": "macro_auroc"},
+    }
+    rows = [
+        figure(m, s, v, 0.1, metric="macro_auroc")
+        for s in range(5)
+        for m, v in (("cvae", 0.82), ("k_same", 0.8))
+    ]
+    (alone,) = judge_claim(table(*rows), claim(">", **wanted))
+    assert alone.verdict == "undecided"
+    paired = differences(*[0.02] * 5)
+    (found,) = judge_claim(table(*rows), claim(">", **wanted), paired=paired)
+    assert found.verdict == "reproduced" and found.difference.value == pytest.approx(0.02)
+    assert 0.005 < found.difference.low < found.difference.high < 0.035
+    assert found.difference.method.startswith("paired by seed and test record")
+    other = differences(*[0.02] * 4)
+    (missing,) = judge_claim(table(*rows), claim(">", **wanted), paired=other)
+    assert missing.verdict == "undecided", "a seed without a paired difference: none is used"
+
+
+def test_what_seeds_share_of_their_test_records_is_not_averaged_away():
+    wanted = {
+        "left": {"method": "cvae", "metric": "macro_auroc"},
+        "right": {"method": "k_same", "metric": "macro_auroc"},
+    }
+    rows = [
+        figure(m, s, v, 0.1, metric="macro_auroc")
+        for s in range(9)
+        for m, v in (("cvae", 0.82), ("k_same", 0.8))
+    ]
+    widths = {}
+    for shared in (0.0, 1.0):
+        paired = differences(*[0.02] * 9, half=0.03, shared=shared)
+        (found,) = judge_claim(table(*rows), claim(">", **wanted), paired=paired)
+        widths[shared] = found.difference.high - found.difference.low
+    assert widths[1.0] == pytest.approx(0.06, rel=0.1), (
+        "the same records each time teach no more than once"
+    )
+    assert widths[0.0] < 0.03

@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 import torch
+from scipy.stats import binomtest
 from sklearn.metrics import accuracy_score, balanced_accuracy_score, roc_auc_score
 
 from benchmark.statistics import (
@@ -13,6 +14,7 @@ from benchmark.statistics import (
     expected_calibration_error,
     macro_auroc,
     mean_balanced_error,
+    paired_difference,
 )
 
 
@@ -284,3 +286,80 @@ def test_every_record_twice_adds_no_certainty():
     assert (known.value, known.low, known.high) == pytest.approx(
         (once.value, once.low, once.high), abs=2e-3
     )
+
+
+# ---------------------------------------------------------------- paired differences
+
+
+def three_classes(n, rng):
+    """Labels and two classifiers' probabilities, whose errors have much in common."""
+    labels = rng.integers(0, 3, n)
+    common = np.eye(3)[labels] * 1.2 + rng.normal(0, 1, (n, 3))
+    sides = [np.exp(common + rng.normal(0, noise, (n, 3))) for noise in (0.4, 0.9)]
+    left, right = (side / side.sum(axis=1, keepdims=True) for side in sides)
+    return labels, left, right
+
+
+METRICS = {
+    "macro_auroc": macro_auroc,
+    "balanced_accuracy": balanced_accuracy,
+    "accuracy": accuracy,
+}
+
+
+@pytest.mark.parametrize("metric", METRICS)
+def test_a_paired_difference_is_that_of_the_figures(metric):
+    labels, left, right = three_classes(200, np.random.default_rng(0))
+    found = paired_difference(metric, left, right, labels)
+    expected = METRICS[metric](left, labels).value - METRICS[metric](right, labels).value
+    assert found.value == pytest.approx(expected, abs=1e-12)
+    other = paired_difference(metric, right, left, labels)
+    assert (other.low, other.high) == pytest.approx((-found.high, -found.low))
+
+
+def test_accuracies_differ_as_the_discordant_pairs_say():
+    """Of 100 records the left alone is right on 12, the right alone on 4: ± 1.96 √((16 − 64/100)/99) / 10."""
+    right = np.full((100, 2), [0.1, 0.9])
+    left = right.copy()
+    left[:12] = right[12:16] = [0.9, 0.1]
+    labels = np.repeat([0, 1], [12, 88])
+    found = paired_difference("accuracy", left, right, labels)
+    assert found.value == pytest.approx(0.16)
+    mean, square = 0.16, 0.16
+    half = 1.959964 * np.sqrt((square - mean**2) * 100 / 99 / 100)
+    assert found.high - found.value == pytest.approx(half, rel=1e-6)
+
+
+def test_equal_classifiers_may_still_differ_unseen():
+    """The rule of three: where none of 100 records tells them apart, 3 % of others still could."""
+    labels, left, _ = three_classes(100, np.random.default_rng(1))
+    found = paired_difference("accuracy", left, left, labels)
+    assert (found.low, found.value, found.high) == pytest.approx((-0.02996, 0, 0.02996), abs=1e-4)
+
+
+@pytest.mark.parametrize("metric", METRICS)
+def test_paired_intervals_hold_what_they_promise_and_are_narrower(metric):
+    rng = np.random.default_rng(2)
+    truth = paired_difference(metric, *_sides(three_classes(100_000, rng))).value
+    hits, widths = [], []
+    for _ in range(400):
+        found = paired_difference(metric, *_sides(three_classes(150, rng)))
+        hits.append(found.low <= truth <= found.high)
+        widths.append(found.high - found.low)
+    assert binomtest(sum(hits), len(hits), 0.95).pvalue > 0.001
+    labels, left, right = three_classes(150, rng)
+    alone = [METRICS[metric](side, labels) for side in (left, right)]
+    assert np.mean(widths) < 0.95 * np.hypot(*[a.high - a.low for a in alone])
+
+
+def _sides(drawn):
+    labels, left, right = drawn
+    return left, right, labels
+
+
+def test_records_of_one_identity_widen_a_paired_difference():
+    labels, left, right = three_classes(60, np.random.default_rng(3))
+    thrice = (np.repeat(a, 3, axis=0) for a in (left, right, labels))
+    one = paired_difference("accuracy", left, right, labels)
+    many = paired_difference("accuracy", *thrice, groups=np.repeat(np.arange(60), 3))
+    assert many.high - many.value == pytest.approx(one.high - one.value, rel=0.03)
