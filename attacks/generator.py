@@ -459,6 +459,7 @@ class DenoisingLoss(Attack):
         kinds=frozenset({"image"}),
         positive_controls=(PositiveControl(method="identity", metric="auc", at_least=0.95),),
         auxiliary="a reference model fitted on them",
+        resources=Resources(gpu=True),
     )
 
     times: list[Annotated[float, Field(gt=0, lt=1)]] = Field(

@@ -59,7 +59,7 @@ class Flow(Method):
         citation=CITATION,
         offers=Access.WEIGHTS,
         kinds=frozenset({"image"}),
-        resources=Resources(time_s=3600.0),
+        resources=Resources(gpu=True, time_s=3600.0),
     )
 
     steps: int = Field(2000, ge=1, description="training steps")
@@ -180,7 +180,7 @@ class HoldoutFlow(Flow):
         citation=CITATION,
         offers=Access.WEIGHTS,
         kinds=frozenset({"image"}),
-        resources=Resources(time_s=3600.0),
+        resources=Resources(gpu=True, time_s=3600.0),
         control=True,
         needs_holdout=True,
     )
