@@ -253,8 +253,8 @@ def train_flow(
     labels: torch.Tensor,
     *,
     steps: int,
-    batch_size: int = 128,
-    lr: float = 2e-3,
+    batch_size: int = 64,
+    lr: float = 3e-3,
     average: float = 0.995,
     rng: torch.Generator,
     progress: Callable[[float], None] = lambda fraction: None,
@@ -272,10 +272,10 @@ def train_flow(
         In [−1, 1].
     labels : Tensor of shape (N,), int64
     steps : int
-    batch_size : int, default=128
+    batch_size : int, default=64
         Records a step, in passes over all in random order; fewer where there are fewer records, with several draws of
         noise for each.
-    lr : float, default=2e-3
+    lr : float, default=3e-3
         Greatest step of Adam, with decay rates (0.9, 0.99).
     average : float, default=0.995
         Decay of the moving average; smaller during the first steps.
