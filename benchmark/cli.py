@@ -199,10 +199,10 @@ def run(
     if coins == "reveal":
         made.reveal()
     if quiet:
-        made.report()
+        made.report(anew=False)
     else:
         console.print(listener.summary())
-        _report(made, None)
+        _report(made, None, anew=False)
         if coins == "reveal":
             console.print(f"coins        {made.folder / 'coins.json'}")
     _print_changed(made)
@@ -210,10 +210,10 @@ def run(
         raise SystemExit(1)
 
 
-def _report(made: Run, out: Path | None, force: bool = False) -> None:
-    """Compute, write and print what a run came to."""
+def _report(made: Run, out: Path | None, force: bool = False, anew: bool = True) -> None:
+    """Compute, write and print what a run came to; unless ``anew``, what was written stays where nothing changed."""
     with console.status("computing results and leaderboard"):
-        page = made.report(out, force=force)
+        page = made.report(out, force=force, anew=anew)
     _print_board(made)
     if made.private_removed:
         console.print(

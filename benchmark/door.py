@@ -29,6 +29,7 @@ from rich.console import Console
 from benchmark.contracts import LeakboardError
 from benchmark.game import probes
 from benchmark.judge.claims import Comparison, claims_frame, judge_claims
+from benchmark.judge.controls import Verdict
 from benchmark.judge.figures import load_trial
 from benchmark.judge.results import Results, cell_status
 from benchmark.node import Node
@@ -53,6 +54,7 @@ from benchmark.runs import (
     write_results,
     write_site,
 )
+from benchmark.stamp import keep_stamp, stamped_verdicts
 from benchmark.store import Record
 from benchmark.suite import MOST_SEEDS, Suite, load_suite
 from benchmark.tables import board_html
@@ -131,7 +133,7 @@ def run(
     telling: Literal["normal", "quiet"] = "normal" if progress else "quiet"
     with listener_for(console, len(made.plan.nodes), telling) as listener:
         made.execute(jobs=jobs, device=device, rerun=rerun, on_event=listener)
-    made.report()
+    made.report(anew=False)
     n = len(made.problems)
     if n:
         warnings.warn(f"{n} cells without a figure: see `problems` of the run.", stacklevel=2)
@@ -195,6 +197,7 @@ class Run:
     def __init__(self, opened: OpenRun) -> None:
         self._opened = opened
         self._judged: Results | None = None
+        self._verdicts: list[Verdict] | None = None
         self.folder = opened.root
         self.suite = opened.suite
         self.plan: Plan = opened.plan
@@ -228,13 +231,16 @@ class Run:
         if jobs is not None and jobs < 1:
             raise LeakboardError(f"jobs must be at least 1. Got {jobs}.")
         execute_plan(self._opened, jobs=jobs, device=device, rerun=rerun, on_event=on_event)
-        self._judged = None
+        self._judged = self._verdicts = None
 
-    def report(self, out: str | Path | None = None, *, force: bool = False) -> Path:
-        """Compute all figures anew, write them, and render the board into ``out``; the path of its page.
+    def report(
+        self, out: str | Path | None = None, *, force: bool = False, anew: bool = True
+    ) -> Path:
+        """Compute all figures, write them, and render the board into ``out``; the path of its page.
 
-        By default into ``site`` in the run's folder. With ``out`` the run's folder is only read. Where the private
-        records were removed, figures and board are those of before.
+        By default into ``site`` in the run's folder. With ``out`` the run's folder is only read. Unless ``anew``, the
+        figures and the board of before stay where records, suite and code are those that they were made of; so they do
+        where the private records were removed.
 
         Raises
         ------
@@ -246,8 +252,16 @@ class Run:
                 shutil.copytree(self._site, _place(out), dirs_exist_ok=True)
             return (self._site if out is None else _place(out)) / "index.html"
         records = self._records()
+        if not anew and out is None:
+            self._verdicts = stamped_verdicts(self._opened, records)
+            if self._verdicts is not None:
+                self._judged = None
+                return self._site / "index.html"
         self._judged = write_results(self._opened, records, force=force, write=out is None)
-        return write_site(self._opened, records, self._judged, _place(out or self._site))
+        page = write_site(self._opened, records, self._judged, _place(out or self._site))
+        if out is None:
+            keep_stamp(self._opened, records, self._judged.verdicts)
+        return page
 
     def reveal(self) -> Path:
         """Write the secret that the coins come from into ``coins.json``, whose path it is: the run can be repeated.
@@ -310,7 +324,8 @@ class Run:
     @property
     def controls(self) -> pd.DataFrame:
         """The known answers, one a row: what was required, what was measured, and whether it ``passed``."""
-        rows = [{**asdict(v), "reason": v.reason} for v in self._results().verdicts]
+        verdicts = self._results().verdicts if self._verdicts is None else self._verdicts
+        rows = [{**asdict(v), "reason": v.reason} for v in verdicts]
         return pd.DataFrame(rows, columns=None if rows else ["kind", "passed", "measured"])
 
     @property

@@ -11,6 +11,7 @@ A run folder::
     results.parquet     the tidy table of all figures
     curves.parquet      the ROC points
     claims.parquet      what the suite's claims came to
+    stamp.json          what the tables and the site were made of (see :mod:`benchmark.stamp`)
     site/               the board
 
 The folder is made for its owner alone. Artifacts hold private records, private/ says who is who; the tables beside it
@@ -628,7 +629,7 @@ def remove_private(run: OpenRun, *, dry_run: bool = False) -> Cleaned:
 def _scratch(root: Path) -> list[Path]:
     """The engine's scratch folder, and tables that were being written when a run was killed."""
     found = [root / "tmp"] if (root / "tmp").exists() else []
-    half = re.compile(r"\.((run|plan|coins)\.json\.\d+|\w+\.\d+\.parquet)")
+    half = re.compile(r"\.((run|plan|coins|stamp)\.json\.\d+|\w+\.\d+\.parquet)")
     beside = [*root.iterdir(), *(root / PRIVATE).glob(".*")]
     return found + sorted(path for path in beside if half.fullmatch(path.name))
 
