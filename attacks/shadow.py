@@ -205,7 +205,7 @@ class LiRA(_OnScores):
 
     info: ClassVar[AttackInfo] = AttackInfo(
         name="lira",
-        version="1",
+        version="2",
         summary="Likelihood ratio of a score with and without the record, from shadow releases.",
         citation="Carlini et al. (2022), IEEE S&P, arXiv:2112.03570",
         positive_controls=(PositiveControl(method="identity", metric="auc", at_least=0.99),),

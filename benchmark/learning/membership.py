@@ -95,13 +95,27 @@ def shadow_statistics(
         For shapes that do not fit, scores that are not finite or records with too few shadows.
     """
     _check(shadows, included, mode)
-    floor = (_SMALLEST_SHARE * float(shadows.std()) or 1e-12) ** 2
-    n_out, mean_out, var_out = _moments(shadows, ~included, floor)
+    floor = _floor(float(shadows.std()))
+    out = _moments(shadows, ~included, floor)
+    own = out if mode == "offline" else _moments(shadows, included, floor)
+    return _estimate(out, own, mode, estimates)
+
+
+_Moments = tuple[np.ndarray, np.ndarray, np.ndarray]
+
+
+def _floor(std: float) -> float:
+    return float(_SMALLEST_SHARE * std or 1e-12) ** 2
+
+
+def _estimate(out: _Moments, own: _Moments, mode: Mode, estimates: Estimates) -> ShadowStatistics:
+    """From number, mean and variance without and with each record; the latter do not count offline."""
+    n_out, mean_out, var_out = out
     if mode == "offline":
-        unknown = np.full(shadows.shape[1], np.nan)
+        unknown = np.full(mean_out.shape, np.nan)
         std_out = np.sqrt(_one_sided(var_out, n_out - 1, estimates))
         return ShadowStatistics(unknown, mean_out, unknown, std_out)
-    n_in, mean_in, var_in = _moments(shadows, included, floor)
+    n_in, mean_in, var_in = own
     if estimates == "shrunk":
         var_in, var_out = _shrink_variances(var_in, var_out, n_in - 1, n_out - 1)
         mean_in, mean_out = _shrink_gap((mean_in, mean_out), (var_in, var_out), (n_in, n_out))
@@ -111,7 +125,8 @@ def shadow_statistics(
     return ShadowStatistics(mean_in, mean_out, np.sqrt(var_in), np.sqrt(var_out))
 
 
-def _check(shadows: np.ndarray, included: np.ndarray, mode: Mode) -> None:
+def _check(shadows: np.ndarray, included: np.ndarray, mode: Mode, apart: int = 0) -> None:
+    """Refuse scores that nothing can be estimated from once ``apart`` of the shadows are taken off."""
     if shadows.ndim != 2 or included.shape != shadows.shape or included.dtype != np.bool_:
         raise ValueError(
             "shadows and included must be of one shape (S, m), the latter bool. "
@@ -123,21 +138,30 @@ def _check(shadows: np.ndarray, included: np.ndarray, mode: Mode) -> None:
         {"without": ~included} if mode == "offline" else {"without": ~included, "with": included}
     )
     for name, side in sides.items():
-        fewest = int(side.sum(axis=0).min(initial=len(shadows)))
+        fewest = int(side.sum(axis=0).min(initial=len(shadows))) - apart
         if fewest < 2:
             raise ValueError(
                 f"every record needs two shadows {name} it. Got one with {fewest}; ask for more shadows."
             )
 
 
-def _moments(
-    shadows: np.ndarray, chosen: np.ndarray, floor: float
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _moments(shadows: np.ndarray, chosen: np.ndarray, floor: float) -> _Moments:
     """Number, mean and unbiased variance (at least ``floor``) of the chosen scores of each column."""
+    return _variances(_sums(shadows, chosen), floor)
+
+
+def _sums(shadows: np.ndarray, chosen: np.ndarray) -> _Moments:
+    """Number, mean and sum of squares about the mean of the chosen scores of each column; NaN of none."""
     n = chosen.sum(axis=0)
-    mean = np.where(chosen, shadows, 0).sum(axis=0) / n
-    centred = np.where(chosen, shadows - mean, 0)
-    return n, mean, np.maximum(np.square(centred).sum(axis=0) / (n - 1), floor)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        mean = np.where(chosen, shadows, 0).sum(axis=0) / n
+        return n, mean, np.square(np.where(chosen, shadows - mean, 0)).sum(axis=0)
+
+
+def _variances(sums: _Moments, floor: float) -> _Moments:
+    n, mean, squares = sums
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return n, mean, np.maximum(squares / (n - 1), floor)
 
 
 def _one_sided(variances: np.ndarray, freedom: np.ndarray, estimates: Estimates) -> np.ndarray:
@@ -281,9 +305,14 @@ def lira(
     shadows, included, mode, estimates
         See :func:`shadow_statistics`.
     """
-    found = shadow_statistics(shadows, included, mode=mode, estimates=estimates)
+    return _log_ratio(
+        target, shadow_statistics(shadows, included, mode=mode, estimates=estimates), mode
+    )
+
+
+def _log_ratio(target: np.ndarray, found: ShadowStatistics, mode: Mode) -> np.ndarray:
     if mode == "offline":
-        return -scipy.special.log_ndtr(-(target - found.mean_out) / found.std_out)
+        return np.asarray(-scipy.special.log_ndtr(-(target - found.mean_out) / found.std_out))
     return _log_normal(target, found.mean_in, found.std_in) - _log_normal(
         target, found.mean_out, found.std_out
     )
@@ -323,16 +352,33 @@ def stacked_lira(
 def _play_all(
     shadows: np.ndarray, included: np.ndarray, mode: Mode, estimates: Estimates
 ) -> np.ndarray:
-    """Log ratios ``(S, m)`` of each shadow against the others."""
-    rows = np.arange(len(shadows))
-    return np.stack(
-        [
-            lira(
-                shadows[i], shadows[rows != i], included[rows != i], mode=mode, estimates=estimates
-            )
-            for i in rows
-        ]
-    )
+    """Log ratios ``(S, m)`` of each shadow against the others.
+
+    Their moments are those of all shadows with one taken off, so that S shadows cost S times the work of one.
+    """
+    _check(shadows, included, mode, apart=1)
+    sides = (~included, included)
+    whole = [_sums(shadows, side) for side in sides]
+    overall = _sums(shadows.reshape(-1, 1), np.ones((shadows.size, 1), dtype=bool))
+    played = np.empty(shadows.shape)
+    for i, row in enumerate(shadows):
+        n_left = shadows.size - row.size
+        mean_left = (overall[0][0] * overall[1][0] - row.sum()) / n_left
+        of_row = np.square(row - row.mean()).sum()
+        shift = row.size * n_left / shadows.size * (row.mean() - mean_left) ** 2
+        floor = _floor(float(np.sqrt(max(overall[2][0] - of_row - shift, 0.0) / n_left)))
+        left = [_without(row, side[i], sums) for side, sums in zip(sides, whole, strict=True)]
+        out, own = (_variances(sums, floor) for sums in left)
+        played[i] = _log_ratio(row, _estimate(out, own, mode, estimates), mode)
+    return played
+
+
+def _without(row: np.ndarray, chosen: np.ndarray, sums: _Moments) -> _Moments:
+    """:func:`_sums` with one row of the shadows taken off where it was chosen (Chan, Golub, LeVeque 1983)."""
+    n, mean, squares = sums
+    gap = np.where(chosen, row - mean, 0)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return n - chosen, mean - gap / (n - 1), squares - np.square(gap) * n / (n - 1)
 
 
 def _logistic_log_odds(x: np.ndarray, members: np.ndarray, queries: np.ndarray) -> np.ndarray:

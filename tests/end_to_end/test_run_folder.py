@@ -12,7 +12,7 @@ import pandas as pd
 import pytest
 import yaml
 
-import benchmark
+import benchmark.door
 
 COINS = Path(__file__).parents[1] / "coins.json"
 

@@ -6,6 +6,7 @@ from scipy import stats
 from scipy.special import expit
 from sklearn.metrics import roc_auc_score
 
+from benchmark.learning import membership
 from benchmark.learning.membership import (
     calibrated,
     choose_rmia_a,
@@ -311,3 +312,32 @@ def test_shrinking_keeps_the_ratio_of_variances_that_all_records_share():
     found = shadow_statistics(shadows, included, estimates="shrunk")
     np.testing.assert_allclose(found.std_in, 3.0, rtol=0.1)
     np.testing.assert_allclose(found.std_out, 1.0, rtol=0.1)
+
+
+@pytest.mark.parametrize("mode", ["online", "offline"])
+@pytest.mark.parametrize("estimates", ["shrunk", "record", "pooled"])
+def test_each_shadow_plays_as_if_it_had_been_left_out(mode, estimates):
+    """Moments with one shadow taken off are those of the others, an outlying shadow and a constant score included."""
+    world = World(16, m=300)
+    shadows = world.shadows + 50.0
+    shadows[3] += 20
+    shadows[:, 7] = 50.0
+    rest = np.arange(16)
+    one_by_one = [
+        membership.lira(
+            shadows[i],
+            shadows[rest != i],
+            world.included[rest != i],
+            mode=mode,
+            estimates=estimates,
+        )
+        for i in rest
+    ]
+    found = membership._play_all(shadows, world.included, mode, estimates)
+    np.testing.assert_allclose(found, one_by_one, rtol=1e-9, atol=1e-9)
+
+
+def test_a_record_with_too_few_shadows_to_play_is_refused():
+    included = np.array([[True, False]] * 2 + [[False, True]] * 4)
+    with pytest.raises(ValueError, match="ask for more shadows"):
+        membership._play_all(np.ones((6, 2)), included, "online", "shrunk")
