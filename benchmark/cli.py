@@ -538,7 +538,7 @@ def clean(
         ),
     ] = False,
 ) -> None:
-    """Delete what a run does not use; with --private, what it must not keep.
+    """Delete what a run does not use, or its private records.
 
     That is nodes that are not in its plan, and files that stopped runs left behind.
 
