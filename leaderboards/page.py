@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import glob
 import hashlib
 import os
 from importlib.resources import files
@@ -26,7 +27,10 @@ def content_policy(css: str, js: str = "") -> str:
 
 
 def write_whole(path: Path, text: str) -> Path:
-    """Write a file whole or not at all."""
+    """Write a file whole or not at all; what a killed process has left of the same file is swept."""
+    for stale in path.parent.glob(f".{glob.escape(path.name)}.*.tmp"):
+        if not Path("/proc", stale.name.split(".")[-2]).exists():
+            stale.unlink(missing_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     temporary.write_text(text, encoding="utf-8")
     temporary.replace(path)

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import os
+import struct
+import zlib
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import IO, TYPE_CHECKING
 
 import numpy as np
 
@@ -251,6 +254,12 @@ def _picture_header(file: ImageFile) -> _Header:
     with _open(file) as image:
         (width, height), mode = image.size, image.mode
         alpha = mode in ALPHA_MODES or "transparency" in image.info
+        deep_channels = mode not in DEEP_MODES and _has_deep_channels(image)
+    if deep_channels:
+        raise InvalidRecords(
+            f"{file.path} has colour or alpha of 16 bits a channel, which would lose the lower 8. Allowed: 8 bits a "
+            "channel, or gray of 16 with a window; convert it."
+        )
     if mode not in GRAY_MODES | DEEP_MODES | COLOUR_MODES:
         allowed = ", ".join(sorted(GRAY_MODES | DEEP_MODES | COLOUR_MODES))
         raise InvalidRecords(
@@ -272,6 +281,7 @@ def _range_of(file: ImageFile, header: _Header) -> tuple[float, float]:
 def _deep_values(file: ImageFile) -> np.ndarray:
     with _open(file) as image:
         try:
+            _check_rows(image)
             return np.asarray(image, dtype=np.float64)
         except Exception as error:  # whatever a damaged picture makes a decoder raise
             raise _unreadable(file, error) from error
@@ -294,10 +304,77 @@ def _read(file: ImageFile, header: _Header, layout: Layout) -> np.ndarray:
     else:
         with _open(file) as image:
             try:
+                _check_rows(image)
                 pixels = image.convert(mode)
             except Exception as error:  # whatever a damaged picture makes a decoder raise
                 raise _unreadable(file, error) from error
     return _fitted(pixels, layout)
+
+
+def _has_deep_channels(image: Image) -> bool:
+    """Whether Pillow halves the depth of a file's channels when it reads them: its raw mode ends in ``;16…``."""
+    for tile in getattr(image, "tile", ()):
+        said = tile[3] if isinstance(tile[3], tuple) else (tile[3],)
+        if tile[0].startswith("ppm"):  # its second argument is the largest value
+            return len(said) > 1 and isinstance(said[1], int) and said[1] > 255
+        return isinstance(said[0], str) and ";16" in said[0]
+    return False
+
+
+def _check_rows(image: Image) -> None:
+    """Refuse a PNG whose compressed stream ends before its last row: Pillow leaves such rows black and says nothing.
+
+    The stream is counted only where one of the last two rows is black: the one before the last for interlaced files.
+    """
+    if image.format != "PNG":
+        return
+    last = np.asarray(image)[-2:]
+    if last.reshape(len(last), -1).any(axis=1).all():
+        return
+    with open(image.filename, "rb") as file:  # type: ignore[attr-defined]
+        got, needed = _png_bytes(file)
+    if got < needed:
+        raise ValueError(f"its pixels end after {got:,} of {needed:,} bytes")
+
+
+_ADAM7 = (
+    (0, 0, 8, 8),
+    (4, 0, 8, 8),
+    (0, 4, 4, 8),
+    (2, 0, 4, 4),
+    (0, 2, 2, 4),
+    (1, 0, 2, 2),
+    (0, 1, 1, 2),
+)
+"""Passes of an interlaced PNG: first column and row, steps between columns and rows (PNG specification, section 8)."""
+
+_PNG_CHANNELS = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}
+
+
+def _png_bytes(file: IO[bytes]) -> tuple[int, int]:
+    """How many bytes a PNG's pixels decompress to, counted up to the needed number, and the needed number."""
+    file.seek(8)
+    needed = got = 0
+    stream = zlib.decompressobj()
+    while len(head := file.read(8)) == 8:
+        length, kind = struct.unpack(">I4s", head)
+        if kind == b"IDAT":
+            rest = file.read(length)
+            while rest and got < needed and not stream.eof:
+                got += len(stream.decompress(rest, 2**20))
+                rest = stream.unconsumed_tail
+        elif kind == b"IHDR":
+            width, height, depth, colour, _, _, interlaced = struct.unpack(">2I5B", file.read(13))
+            bits = depth * _PNG_CHANNELS[colour]
+            passes = _ADAM7 if interlaced else ((0, 0, 1, 1),)
+            for left, top, across, down in passes:
+                columns = max(0, -(-(width - left) // across))
+                rows = max(0, -(-(height - top) // down)) if columns else 0
+                needed += rows * (1 + (columns * bits + 7) // 8)
+        else:
+            file.seek(length, os.SEEK_CUR)
+        file.seek(4, os.SEEK_CUR)  # the chunk's checksum, which Pillow has looked at
+    return got + len(stream.flush()) if got < needed else got, needed
 
 
 def _fitted(pixels: Image, layout: Layout) -> np.ndarray:
