@@ -6,7 +6,7 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from leaderboards import charts
@@ -140,6 +140,7 @@ def test_each_curve_and_its_band_is_a_group_that_the_page_can_show():
 
 
 @settings(suppress_health_check=[HealthCheck.too_slow])  # a busy machine is no fault
+@example([(0.0, 0.0, 1), (0.0, 1e-5, 1), (0.0, 1e-5, 1), (0.0, 1e-5, 1)])
 @given(st.lists(st.tuples(st.floats(0, 400), st.floats(0, 300), st.integers(1, 20)), max_size=12))
 def test_labels_lie_in_the_frame_and_overlap_nothing(marks):
     frame = (0, 0, 400, 300)
@@ -154,10 +155,8 @@ def test_labels_lie_in_the_frame_and_overlap_nothing(marks):
     for i, box in enumerate(boxes):
         assert box[0] >= 0 and box[1] >= -1e-9 and box[2] <= 400 + 1e-9 and box[3] <= 300 + 1e-9
         for other in [*boxes[:i], *obstacles]:
-            apart = (
-                box[2] <= other[0] or other[2] <= box[0] or box[3] <= other[1] or other[3] <= box[1]
-            )
-            assert apart
+            gaps = (other[0] - box[2], box[0] - other[2], other[1] - box[3], box[1] - other[3])
+            assert max(gaps) >= -1e-9, "they may touch, up to rounding"
 
 
 def test_eleven_marks_in_one_place_all_get_their_names_led_to_by_lines_that_cross_none():
