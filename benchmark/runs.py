@@ -57,6 +57,7 @@ from benchmark.plan import Plan, shadows_of
 from benchmark.planfile import plan_apart, plan_from_text, plan_text
 from benchmark.registry import installed_source
 from benchmark.resolve import Resolved, ResolvedPlugin
+from benchmark.sharing import Sharing
 from benchmark.sources import ROLES, Changed, changed_sources
 from benchmark.statistics import ASSUMED_SPREAD
 from benchmark.store import CorruptRecord, Record, Store, delete
@@ -654,6 +655,7 @@ def write_results(
         When a figure that is in the tables is missing now, unless ``force``: nothing is written then.
     """
     results = collect(run.plan, run.store, records, run.suite.confidence)
+    results = replace(results, frame=_shareable_frame(run, results.frame))
     tables = {"results": results.frame, "curves": results.curves}
     if run.suite.claims:
         paired = paired_differences(
@@ -678,6 +680,29 @@ def _write_tables(folder: Path, tables: Mapping[str, pd.DataFrame]) -> None:
         temporary = folder / f".{name}.{os.getpid()}.parquet"
         frame.to_parquet(temporary, index=False)
         os.replace(temporary, folder / f"{name}.parquet")
+
+
+def _sharing(run: OpenRun) -> Sharing:
+    """What is taken out of the texts of a run before they are written where others read them."""
+    places: list[Any] = [run.root, *filter(None, [run.coins_file])]
+    resolved = run.plan.resolved
+    for plugin in [p for d in resolved.datasets for p in (d.source, *d.features)]:
+        known = getattr(getattr(plugin.plugin, "info", None), "places", None) or ()
+        given = (plugin.parameters.get(name) for name in known)
+        places += [place for place in given if isinstance(place, str | Path)]
+    return Sharing(places)
+
+
+def _shareable_frame(run: OpenRun, frame: pd.DataFrame) -> pd.DataFrame:
+    """The table without what reasons say of places, and of private records."""
+    import pandas as pd
+
+    sharing, datasets = _sharing(run), run.plan.resolved.datasets
+    private = {d.label for d in datasets if d.source.plugin is None or not d.source.plugin.public}
+    cells = frame[["status", "reason"]].assign(private=frame["dataset"].isin(private))
+    told = {cell: sharing.reason(*cell) for cell in cells.drop_duplicates().itertuples(index=False)}
+    reasons = [told[cell] for cell in cells.itertuples(index=False)]
+    return frame.assign(reason=pd.array(reasons, dtype=frame["reason"].dtype))
 
 
 _CELL = ["dataset", "features", "method_label", "attack_label", "utility", "access", "seed"]
@@ -720,7 +745,13 @@ def write_site(run: OpenRun, records: Mapping[str, Record], results: Results, ou
 
 
 def board_info(run: OpenRun, records: Mapping[str, Record], results: Results) -> dict[str, Any]:
-    """What the board says besides the figures: protocol, datasets, plugins, controls, environment."""
+    """What the board says besides the figures, without places: protocol, datasets, plugins, controls, environment."""
+    told, sharing = _board_info(run, records, results), _sharing(run)
+    free = {"pictures", "protocol", "coins"}
+    return {k: v if k in free else sharing.everywhere(v) for k, v in told.items()}
+
+
+def _board_info(run: OpenRun, records: Mapping[str, Record], results: Results) -> dict[str, Any]:
     resolved = run.plan.resolved
     public = {d.label for d in resolved.datasets if d.source.plugin.public}
     return {

@@ -143,6 +143,7 @@ class Store:
         self.root = Path(root)
         self._records = self.root / "records"
         self._artifacts = self.root / "artifacts"
+        self._held: int | None = None  # inode of the lock's file
 
     # ------------------------------------------------------------ records
 
@@ -218,6 +219,7 @@ class Store:
     def _commit(self, record: Record, write: Callable[[Path], dict[str, str]]) -> Record:
         values = {k: plain(v, f"values[{k!r}]") for k, v in record.values.items()}
         record = record.model_copy(update={"values": values})
+        self.check_lock()
         folder = self._artifacts / f"{_TEMPORARY}{record.key}-{uuid.uuid4().hex}"
         try:
             digests = write(folder)
@@ -254,7 +256,7 @@ class Store:
 
     def all_keys(self) -> list[str]:
         """Keys of all records, sorted, without a look into them."""
-        names = (name for name in _listing(self._records) if name.endswith(".json"))
+        names = (name for name in _files(self._records) if name.endswith(".json"))
         return sorted(key for name in names if _KEY.fullmatch(key := name.removesuffix(".json")))
 
     def artifacts_of(self, key: str) -> Path:
@@ -268,9 +270,8 @@ class Store:
 
     def leftovers(self) -> list[Path]:
         """What killed runs left behind: every temporary name, and artifacts whose record is missing."""
-        records = _listing(self._records)
-        finished = set(records)
-        stale = [self._records / name for name in records if name.startswith(_TEMPORARY)]
+        finished = set(_files(self._records))
+        stale = [self._records / n for n in _listing(self._records) if n.startswith(_TEMPORARY)]
         return stale + [
             self._artifacts / name
             for name in _listing(self._artifacts)
@@ -362,7 +363,32 @@ class Store:
             now = datetime.now(UTC).isoformat(timespec="seconds")
             file.write(f"process {os.getpid()} on {socket.gethostname()}, since {now}\n")
             file.flush()
-            yield
+            self._held = os.fstat(file.fileno()).st_ino
+            try:
+                yield
+            finally:
+                self._held = None
+
+    def check_lock(self) -> None:
+        """Refuse to go on where the file of a lock that is held here is gone: another run could take the folder.
+
+        Raises
+        ------
+        StoreLocked
+            When it has been removed or replaced. Nothing is asked where no lock is held.
+        """
+        if self._held is None:
+            return
+        path = self.root / "lock"
+        try:
+            same = path.stat().st_ino == self._held
+        except OSError:
+            same = False
+        if not same:
+            raise StoreLocked(
+                f"{path} was removed while a run works in {self.root}, so that another could begin there. This one "
+                "stops; what is stored stays. See that no other run works there, then run again."
+            )
 
     def _record_path(self, key: str) -> Path:
         if not _KEY.fullmatch(key):
@@ -663,6 +689,15 @@ def delete(path: Path) -> None:
 def _listing(folder: Path) -> list[str]:
     try:
         return os.listdir(folder)
+    except FileNotFoundError:
+        return []
+
+
+def _files(folder: Path) -> list[str]:
+    """Names of what is no folder: a folder may be called as a record is."""
+    try:
+        with os.scandir(folder) as found:
+            return [entry.name for entry in found if not entry.is_dir()]
     except FileNotFoundError:
         return []
 

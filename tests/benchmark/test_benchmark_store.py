@@ -597,3 +597,22 @@ def test_a_folder_at_work_is_not_cleaned(tmp_path):
     run = OpenRun(root=tmp_path, suite=None, plan=plan, store=store, only={}, coins=None)
     with Store(tmp_path).lock(), pytest.raises(StoreLocked, match="another run works"):
         clean_run(run)
+
+
+def test_a_lock_that_was_removed_is_noticed_before_anything_is_written(tmp_path):
+    store = Store(tmp_path / "run")
+    record = Record(key="a" * 64, kind="fit", label="fit x", status="ok", spec={}, needs=())
+    with store.lock():
+        store.commit(record)
+        (tmp_path / "run" / "lock").unlink()
+        with pytest.raises(StoreLocked, match="was removed while a run works"):
+            store.commit(record.model_copy(update={"key": "b" * 64}))
+    assert store.all_keys() == ["a" * 64]
+
+
+def test_a_folder_that_is_called_as_a_record_is_no_record(tmp_path):
+    store = Store(tmp_path / "run")
+    store.commit(Record(key="a" * 64, kind="fit", label="fit x", status="ok", spec={}, needs=()))
+    (tmp_path / "run" / "records" / f"{'c' * 64}.json").mkdir()
+    assert store.all_keys() == ["a" * 64] and list(store.read_all()) == ["a" * 64]
+    assert store.leftovers() == []
