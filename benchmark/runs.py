@@ -684,13 +684,14 @@ def _write_tables(folder: Path, tables: Mapping[str, pd.DataFrame]) -> None:
 
 def _sharing(run: OpenRun) -> Sharing:
     """What is taken out of the texts of a run before they are written where others read them."""
-    places: list[Any] = [run.root, *filter(None, [run.coins_file])]
+    places: list[Any] = []
     resolved = run.plan.resolved
     for plugin in [p for d in resolved.datasets for p in (d.source, *d.features)]:
         known = getattr(getattr(plugin.plugin, "info", None), "places", None) or ()
         given = (plugin.parameters.get(name) for name in known)
         places += [place for place in given if isinstance(place, str | Path)]
-    return Sharing(places)
+    plugins = (*resolved.methods, *resolved.published, *resolved.attacks, *resolved.utilities)
+    return Sharing(places, (plugin.label for plugin in plugins))
 
 
 def _shareable_frame(run: OpenRun, frame: pd.DataFrame) -> pd.DataFrame:

@@ -38,15 +38,19 @@ class Sharing:
     ----------
     places : iterable of str or Path
         Files and folders that the run was given; spaces and all.
+    names : iterable of str
+        Labels of plugins, which stay as they are: figures are found by them.
     """
 
-    def __init__(self, places: Iterable[str | Path] = ()) -> None:
+    def __init__(self, places: Iterable[str | Path] = (), names: Iterable[str] = ()) -> None:
+        self._labels = frozenset(names)
         known = {os.path.expanduser(str(p)) for p in places} | {str(p) for p in places}
         known |= {os.path.abspath(p) for p in known} | {os.path.realpath(p) for p in known}
         names = {Path(p).name for p in known}
         home = os.path.expanduser("~")
         words = {name for name in (socket.gethostname(), _user()) if len(name) > 3} - _COMMON
-        texts = {t for t in (*known, *names, home, os.getcwd()) if len(t) > 3}
+        # Nothing of where the process runs: a run that was moved says the same of itself.
+        texts = {t for t in (*known, *names, home) if len(t) > 3}
         ordered = sorted(texts, key=len, reverse=True)
         self._texts = re.compile("|".join(map(re.escape, ordered))) if ordered else None
         self._words = (
@@ -56,7 +60,9 @@ class Sharing:
         )
 
     def text(self, said: str) -> str:
-        """``said`` without paths, host and user."""
+        """``said`` without paths, host and user; a label as it is."""
+        if said in self._labels:
+            return said
         if self._texts is not None:
             said = self._texts.sub(HIDDEN, said)
         said = _PATH.sub(HIDDEN, said)

@@ -47,6 +47,15 @@ def test_of_private_data_the_kind_of_error_alone(status, private, told):
     assert Sharing().reason(status, reason, private) == told
 
 
+def test_a_label_stays_what_figures_are_found_by():
+    label = "rederives(suite=/data/mine.yaml)"
+    sharing = Sharing(names=[label])
+    assert sharing.text(label) == label and "mine" not in sharing.text(
+        f"{label} failed at /data/mine.yaml"
+    )
+    assert sharing.reason("ok", label, private=True) == label
+
+
 def test_kinds_of_failures():
     assert kind_of_failure("my.pkg.OddError: x") == "my.pkg.OddError"
     assert kind_of_failure("all is lost") == "an error"
