@@ -59,6 +59,7 @@ Status = Literal[
 STATUSES: tuple[str, ...] = get_args(Status)
 
 _TEMPORARY = ".tmp-"
+_DEEPEST = 50
 _ASIDE = ".corrupt"
 _KEY = re.compile(r"[0-9a-f]{64}")
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}")
@@ -98,7 +99,8 @@ class Record(BaseModel):
     duration_s, cpu_s : float
         Wall-clock and processor time, in seconds, its child processes included.
     peak_memory_mb : float
-        Highest resident memory, in MiB, beyond what the process had when it began.
+        Highest resident memory, in MiB, beyond what the process had when it began; that of its descendants is added as
+        far as it was seen, what they share counted for each.
     started_at : str
         UTC, ISO 8601.
     environment : dict
@@ -455,8 +457,10 @@ def _put_aside(path: Path, error: ValueError) -> None:
     )
 
 
-def plain(value: Any, where: str) -> Any:
-    """``value`` as JSON can say it."""
+def plain(value: Any, where: str, depth: int = 0) -> Any:
+    """``value`` as JSON can say it, which is read again only if it is not nested too deeply."""
+    if depth > _DEEPEST:
+        raise StoreError(f"{where[:40]}… must be nested at most {_DEEPEST} deep.")
     if isinstance(value, np.generic):
         value = value.item()
     if isinstance(value, int) and value.bit_length() > 63:
@@ -470,9 +474,9 @@ def plain(value: Any, where: str) -> Any:
             raise StoreError(f"{where} must be finite. Got {value}; say None for an absent figure.")
         return value
     if isinstance(value, Mapping):
-        return {str(k): plain(v, f"{where}[{k!r}]") for k, v in value.items()}
+        return {str(k): plain(v, f"{where}[{k!r}]", depth + 1) for k, v in value.items()}
     if isinstance(value, (list, tuple)):
-        return [plain(v, f"{where}[{i}]") for i, v in enumerate(value)]
+        return [plain(v, f"{where}[{i}]", depth + 1) for i, v in enumerate(value)]
     raise StoreError(
         f"{where} must be a JSON value (text, number, list, mapping). Got {type(value).__name__}; "
         "arrays belong in `arrays` or `tensors`."

@@ -7,7 +7,6 @@ the second half (:func:`run_shut_in`) begins with the inputs and a scratch folde
 
 from __future__ import annotations
 
-import ctypes
 import faulthandler
 import json
 import os
@@ -24,17 +23,16 @@ from pathlib import Path
 from typing import Any
 
 from benchmark.engines.confine import Fence
+from benchmark.engines.family import LIBC, adopt_orphans, status_bytes
 from benchmark.engines.worker import Answer, Prepare, Run, carry_out, failed, write_answer
 from benchmark.node import Node, Outcome
 from benchmark.store import Store
 
 __all__ = [
-    "LIBC",
     "NodePaths",
     "Prepared",
     "Settings",
     "prepare_node",
-    "private_memory",
     "run_shut_in",
     "tail",
 ]
@@ -42,7 +40,6 @@ __all__ = [
 MIB = 2**20
 _PR_SET_PDEATHSIG = 1
 _PROGRESS_EVERY_S = 0.1
-LIBC = ctypes.CDLL(None, use_errno=True)
 
 Settings = dict[str, Any]
 
@@ -82,6 +79,7 @@ def prepare_node(
         Sets the number of threads of the libraries that the server has loaded.
     """
     die_with(parent)
+    adopt_orphans()
     paths = NodePaths(Path(settings["scratch"]), node.key)
     _redirect_output(paths.log)
     faulthandler.enable()
@@ -97,8 +95,9 @@ def prepare_node(
         lift_memory_limit()
         write_answer(paths.given, failed(error, node), node)
         return None
-    if task.kept is not None:
-        write_answer(kept_folder(Path(settings["store"]), node.key), Answer(task.kept), node)
+    # Also where there is nothing to keep: a folder that is missing later on has been removed.
+    kept = Answer(task.kept or Outcome())
+    write_answer(kept_folder(Path(settings["store"]), node.key), kept, node)
     if task.run is None:
         write_answer(paths.given, Answer(Outcome()), node)
         return None
@@ -159,7 +158,7 @@ def die_with(parent: int) -> None:
 
 def limit_memory(extra: int) -> None:
     """Allow ``extra`` bytes of private memory beyond what this process has now (Linux)."""
-    size = _status_bytes("self", "VmData")
+    size = status_bytes("self", "VmData")
     if size is not None:
         _, hard = resource.getrlimit(resource.RLIMIT_DATA)
         resource.setrlimit(resource.RLIMIT_DATA, (size + extra, hard))
@@ -171,19 +170,6 @@ def lift_memory_limit() -> None:
     resource.setrlimit(resource.RLIMIT_DATA, (hard, hard))
 
 
-def private_memory(pid: int | str = "self") -> int:
-    """Resident memory of a process without what it maps from files, in bytes; 0 when it is gone."""
-    anonymous = _status_bytes(pid, "RssAnon", "RssShmem")
-    if anonymous is not None:
-        return anonymous
-    import psutil
-
-    try:
-        return psutil.Process(None if pid == "self" else int(pid)).memory_info().rss
-    except psutil.Error:
-        return 0
-
-
 def tail(path: Path, size: int = 8000) -> str:
     """The last ``size`` bytes of a file as text; empty when there is none."""
     try:
@@ -192,16 +178,6 @@ def tail(path: Path, size: int = 8000) -> str:
             return file.read().decode("utf-8", "replace")
     except OSError:
         return ""
-
-
-def _status_bytes(pid: int | str, *fields: str) -> int | None:
-    """Sum of fields of ``/proc/<pid>/status``, in bytes; None where there is no such thing."""
-    try:
-        with open(f"/proc/{pid}/status", encoding="ascii") as file:
-            lines = dict(line.split(":", 1) for line in file)
-        return sum(int(lines[f].split()[0]) * 1024 for f in fields)
-    except (OSError, KeyError, ValueError):
-        return None
 
 
 def _redirect_output(log: Path) -> None:

@@ -1,7 +1,8 @@
 """The process that nodes are forked from.
 
 It imports the heavy modules once and then only forks, waits and tells. It starts no thread, so that forking it is safe;
-it runs no plugin, so that it does not crash; and when the main process goes away it kills what it has forked and ends.
+it runs no plugin, so that it does not crash; what a node leaves behind becomes its child and is killed; and when the
+main process goes away it kills what it has forked and ends.
 
 The standard library's fork server would do, but for this: it imports the caller's ``__main__`` again in every child
 (here the whole command line), ignores modules that it could not preload, is one per process for good, and does not tell
@@ -26,7 +27,7 @@ from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from typing import Any
 
-from benchmark.engines import child
+from benchmark.engines import child, family
 from benchmark.engines.confine import Fence
 from benchmark.engines.worker import Prepare
 from benchmark.node import Node
@@ -95,7 +96,7 @@ def _join_pages() -> None:
     second, once, and halves what a fork costs.
     """
     with suppress(OSError, AttributeError), open("/proc/self/maps", encoding="utf-8") as file:
-        madvise = child.LIBC.madvise
+        madvise = family.LIBC.madvise
         madvise.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int]
         for span in re.findall(
             r"^(\w+)-(\w+) rw-p 00000000 00:00 0 *(?:\[heap\])?$", file.read(), re.M
@@ -138,6 +139,7 @@ class _Server:
         signal.set_wakeup_fd(self._alarm, warn_on_full_buffer=False)
         signal.signal(signal.SIGCHLD, lambda *_: None)
         signal.signal(signal.SIGINT, signal.SIG_IGN)
+        family.adopt_orphans()
         self._tell(event="ready", threads=_thread_names(), isolation=self._isolation)
         while True:
             ready = wait([self._control, self._wakeup])
@@ -149,8 +151,6 @@ class _Server:
                     node = Node(**{**order["node"], "needs": tuple(order["node"]["needs"])})
                     if (prepared := self._fork(node)) is not None:
                         return prepared
-                elif order["do"] == "signal":
-                    self._signal(order["key"], order["signal"])
                 else:
                     self._end(order["grace_s"])
                     return None
@@ -167,7 +167,7 @@ class _Server:
 
     def _fork(self, node: Node) -> child.Prepared | None:
         """Fork a process for ``node``. In that process: what it has prepared; in this one: nothing."""
-        self._baseline = child.private_memory()
+        self._baseline = family.private_memory()
         server = os.getpid()
         gate, opener = os.pipe()
         try:
@@ -224,11 +224,6 @@ class _Server:
             sys.stderr.flush()
         os._exit(code)
 
-    def _signal(self, key: str, number: int) -> None:
-        for pid, its_key in self._children.items():
-            if its_key == key:
-                _signal_group(pid, number)
-
     def _reap(self) -> None:
         """Tell of every child that has ended, and end what it has left behind."""
         with suppress(BlockingIOError):
@@ -237,6 +232,7 @@ class _Server:
             if os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None:
                 continue
             _signal_group(pid, signal.SIGKILL)  # before the id is free for others
+            family.kill_all(set(self._children))
             _, status, usage = os.wait4(pid, 0)
             self._tell(
                 event="ended",
@@ -255,7 +251,7 @@ class _Server:
             wait([self._wakeup], left)
             self._reap()
         for pid in self._children:
-            _signal_group(pid, signal.SIGKILL)
+            family.kill_family(pid)
         while self._children:
             wait([self._wakeup], 1.0)
             self._reap()

@@ -3,6 +3,10 @@
 A crash, a leak or an out-of-memory kill takes one node with it. The main process stays light: it hands out nodes, keeps
 the time, watches memory, and stores what nodes leave in their folders. No code of plugins runs in it, and what has run
 such code cannot reach the store.
+
+Limits are the main process's, which signals nodes itself, and hold for all that descends from a node
+(:mod:`benchmark.engines.family`). It watches the server, too: one that is stopped is told to go on, and one that says
+nothing is replaced.
 """
 
 from __future__ import annotations
@@ -17,6 +21,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import uuid
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -26,13 +31,14 @@ from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from typing import Any
 
-from benchmark.engines import EngineError, Event
+import psutil
+
+from benchmark.engines import EngineError, Event, family
 from benchmark.engines.child import (
     MIB,
     NodePaths,
     kept_folder,
     peak_mb,
-    private_memory,
     tail,
 )
 from benchmark.engines.forkserver import THREAD_VARIABLES
@@ -61,7 +67,9 @@ PRELOAD = (
     "timm",
     "pandas",
 )
-_MEMORY_EVERY_S = 0.25
+_LOOK_EVERY_S = 0.25
+_SILENCE_S = 30.0  # what a server that has begun to serve may take to fork, or to tell of a node that was killed
+_BEGINNING_S = 600.0  # and before it serves: the heavy modules may lie on a slow disk
 _OUT_OF_MEMORY = re.compile(r"bad_alloc|allocate memory|Memory allocation|MemoryError", re.I)
 
 
@@ -171,9 +179,14 @@ class _Running:
     ended: float = 0.0
     verdict: str = ""  # why it was told to end: "timeout" or "out of memory"
     reason: str = ""
+    answered: bool = False  # whether it had left an answer by then, which counts
     kill_at: float = float("inf")
+    killed_at: float = float("inf")
+    asked_at: float = field(default_factory=time.monotonic)  # when the server was told to start it
+    peak_mb: float = 0.0
     oom_kills: int = 0
-    stored: Future[Record] | None = None  # it has ended, and its answer is being stored
+    retried: bool = False  # its temporary files were removed by somebody, and it runs once more
+    stored: Future[Record | None] | None = None  # it has ended, and its answer is being stored
 
     @property
     def runs(self) -> bool:
@@ -209,6 +222,8 @@ class _Run:
         self._on_event = on_event
         self._running: dict[str, _Running] = {}
         self._next_look = 0.0
+        self._ready = False
+        self._replaced = False
 
     def work(self, nodes: int) -> None:
         """Run all that can run; ``nodes`` says about how many that are."""
@@ -221,22 +236,25 @@ class _Run:
                     self._bury(lost)
 
     def _serve(self) -> None:
+        self._ready = False
         for running in self._running.values():  # what an earlier server had not begun
             if running.stored is None:
-                self._server.send(do="start", node=asdict(running.node))
+                self._start(running)
         self._hand_out()
         while self._running:
             for message in self._server.messages(self._patience(), self._bell.end):
                 self._handle(message)
             self._collect()
             self._enforce_limits()
+            self._watch_server()
             self._hand_out()
 
     def _bury(self, lost: _ServerLost) -> None:
         """Without its server, what was running is over too; a new server takes the rest."""
         begun = [r for r in self._running.values() if r.runs]
-        if not begun:
+        if not begun and (self._replaced or not lost.silent):
             raise EngineError(f"{lost}. Run again to resume.") from None
+        self._replaced = not begun
         for running in begun:
             _kill_and_wait(running.pid)
             self._end(running, {"event": "not started", "reason": str(lost)})
@@ -247,9 +265,13 @@ class _Run:
             node = self._schedule.take(self._gpu_free())
             if node is None:
                 return
-            self._store.remove(node.key)
             self._running[node.key] = _Running(node)
-            self._server.send(do="start", node=asdict(node))
+            self._start(self._running[node.key])
+
+    def _start(self, running: _Running) -> None:
+        self._store.remove(running.node.key)
+        running.asked_at = time.monotonic()
+        self._server.send(do="start", node=asdict(running.node))
 
     def _gpu_free(self) -> float:
         """Share of the GPU that nobody has; without limit where there is no GPU to share."""
@@ -261,6 +283,9 @@ class _Run:
         event = message["event"]
         if event == "ready":
             self._isolation = message["isolation"]
+            self._ready = True
+            for running in self._running.values():
+                running.asked_at = time.monotonic()
             if message["threads"]:
                 warnings.warn(
                     f"preloaded modules have started threads ({', '.join(message['threads'])}); "
@@ -298,18 +323,32 @@ class _Run:
             if not future.done():
                 continue
             record = future.result()
+            if record is None:
+                self._running[node.key] = _Running(node, retried=True)
+                self._start(self._running[node.key])
+                continue
             del self._running[node.key]
             self._schedule.finish(node.key, record.status)
             self._on_event(Event(kind="finished", node=node, record=record))
 
-    def _store_record(self, running: _Running, message: dict[str, Any]) -> Record:
-        """Store the record of a node that has ended, by its own words if it has left any."""
+    def _store_record(self, running: _Running, message: dict[str, Any]) -> Record | None:
+        """Store the record of a node that has ended, by its own words if it has left any.
+
+        None where its files were removed meanwhile, the first time: it is to run once more.
+        """
         node = running.node
         paths, kept = NodePaths(self._scratch, node.key), kept_folder(self._store.root, node.key)
         printed = tail(paths.log)
         cost = self._cost(running, message)
         said = read_answer(paths.given)
-        if said is not None:
+        if running.verdict and not running.answered:
+            said = None  # it did not end within its limits, whatever it says
+        removed = not running.verdict and _removed(message, said, paths.own, kept)
+        if removed and not running.retried:
+            record = None
+        elif removed:
+            record = self._store.commit(record_of(node, "crashed", removed, printed, **cost))
+        elif said is not None:
             record = store_answer(self._store, node, said, paths.given, kept, printed, **cost)
         else:
             status, reason = running.verdict, running.reason
@@ -326,7 +365,9 @@ class _Run:
         return {
             "duration_s": running.ended - running.started,
             "cpu_s": message.get("cpu_s", 0.0),
-            "peak_memory_mb": peak_mb(message.get("maxrss", 0), running.baseline),
+            "peak_memory_mb": max(
+                running.peak_mb, peak_mb(message.get("maxrss", 0), running.baseline)
+            ),
             "started_at": running.started_at,
             "environment": {
                 **self._engine.environment,
@@ -341,7 +382,7 @@ class _Run:
         """Seconds until something has to be looked at although nothing was reported."""
         now = time.monotonic()
         until = min(r.next_deadline for r in self._running.values())
-        if any(r.runs and not r.verdict for r in self._running.values()):
+        if any(r.stored is None for r in self._running.values()):
             until = min(until, max(self._next_look, now + 0.001))
         return None if until == float("inf") else max(0.0, until - now)
 
@@ -351,8 +392,8 @@ class _Run:
             if now < running.next_deadline:
                 continue
             if running.verdict:
-                self._server.send(do="signal", key=running.node.key, signal=int(signal.SIGKILL))
-                running.kill_at = float("inf")
+                running.kill_at, running.killed_at = float("inf"), now
+                family.kill_family(running.pid)
             else:
                 limit = running.node.time_s
                 self._stop(
@@ -361,14 +402,17 @@ class _Run:
                     f"stopped at its time limit of {limit:g} s. Raise limits.time_s in the suite, or give it less.",
                 )
         if now >= self._next_look:
-            self._next_look = now + _MEMORY_EVERY_S
+            self._next_look = now + _LOOK_EVERY_S
             self._look_at_memory()
+            self._server.wake()
 
     def _look_at_memory(self) -> None:
         for running in self._running.values():
             if not running.runs or running.verdict:
                 continue
-            used = (private_memory(running.pid) - running.baseline) / MIB
+            limit = running.node.memory_mb * MIB
+            used = family.memory(running.pid, running.baseline, self._server.pid, limit) / MIB
+            running.peak_mb = max(running.peak_mb, used)
             if used > running.node.memory_mb:
                 self._stop(
                     running,
@@ -378,8 +422,46 @@ class _Run:
 
     def _stop(self, running: _Running, verdict: str, reason: str) -> None:
         running.verdict, running.reason = verdict, reason
+        running.answered = read_answer(NodePaths(self._scratch, running.node.key).given) is not None
         running.kill_at = time.monotonic() + self._engine.grace_s
-        self._server.send(do="signal", key=running.node.key, signal=int(signal.SIGTERM))
+        _ask_to_end(running.pid)
+
+    def _watch_server(self) -> None:
+        """Give up a server that does not do what it was told to.
+
+        Raises
+        ------
+        _ServerLost
+        """
+        now = time.monotonic()
+        patience = _SILENCE_S if self._ready else _BEGINNING_S
+        for running in self._running.values():
+            if running.stored is not None:
+                continue
+            waits = now - (running.killed_at if running.pid else running.asked_at)
+            if waits > (_SILENCE_S if running.pid else patience) and not self._server.speaks():
+                raise self._server.give_up(waits)
+
+
+def _ask_to_end(pid: int) -> None:
+    """SIGTERM to a node's process and its group."""
+    with suppress(ProcessLookupError, PermissionError):
+        os.killpg(pid, signal.SIGTERM)
+    with suppress(ProcessLookupError, PermissionError):
+        if os.getpgid(pid) != pid:  # it has left its group
+            os.kill(pid, signal.SIGTERM)
+
+
+def _removed(message: dict[str, Any], said: dict[str, Any] | None, own: Path, kept: Path) -> str:
+    """Why a node that ended by itself cannot be stored, where its files were removed while it ran; else nothing."""
+    if said is not None:
+        gone = "what was set aside for it" if said["status"] == "ok" and not kept.is_dir() else ""
+    else:
+        gone = "its scratch folder" if message.get("code", -1) >= 0 and not own.is_dir() else ""
+    return gone and (
+        f"{gone} was removed while it ran, twice: by a plugin, or by what cleans temporary files here. "
+        "Set TMPDIR to a folder that nothing cleans, and run again with --rerun failed."
+    )
 
 
 def _cause(running: _Running, message: dict[str, Any], printed: str) -> tuple[str, str]:
@@ -406,9 +488,8 @@ def _cause(running: _Running, message: dict[str, Any], printed: str) -> tuple[st
 
 
 def _kill_and_wait(pid: int, patience_s: float = 5.0) -> None:
-    """Kill a process group that is not our child, and wait until its leader is gone."""
-    with suppress(ProcessLookupError, PermissionError):
-        os.killpg(pid, signal.SIGKILL)
+    """Kill a node that is not our child, and wait until it is gone."""
+    family.kill_family(pid)
     until = time.monotonic() + patience_s
     while Path(f"/proc/{pid}").exists() and time.monotonic() < until:
         time.sleep(0.01)
@@ -503,7 +584,14 @@ _START = (
 
 
 class _ServerLost(Exception):
-    """The fork server is gone, and with it the nodes that it had forked."""
+    """The fork server is gone, and with it the nodes that it had forked.
+
+    ``silent`` is whether it was given up because it said nothing.
+    """
+
+    def __init__(self, what: str, *, silent: bool = False) -> None:
+        super().__init__(what)
+        self.silent = silent
 
 
 class _ServerProcess:
@@ -513,6 +601,7 @@ class _ServerProcess:
         self._settings = settings
         self._grace_s = grace_s
         self._log = Path(settings["scratch"]) / "server.log"
+        self._mark = uuid.uuid4().hex
         self._unread = b""
 
     def __enter__(self) -> _ServerProcess:
@@ -521,6 +610,7 @@ class _ServerProcess:
         os.set_blocking(progress_end, False)
         descriptors = (theirs.fileno(), progress_end)
         path = [os.path.abspath(p) for p in sys.path]
+        self._log.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         with open(self._log, "wb") as log:
             self._process = subprocess.Popen(
                 [sys.executable, "-c", _START, json.dumps(path), *map(str, descriptors)],
@@ -528,11 +618,12 @@ class _ServerProcess:
                 stdout=log,
                 stderr=log,
                 pass_fds=descriptors,
-                env=_server_environment(),
+                env={**_server_environment(), _MARK: self._mark},
                 start_new_session=True,  # the terminal's Ctrl-C is for the main process alone
             )
         theirs.close()
         os.close(progress_end)
+        self.pid = self._process.pid
         self._control = Connection(ours.detach())
         self._progress = Connection(progress, writable=False)
         self._sources: list[Any] = [self._control, self._progress]
@@ -542,6 +633,7 @@ class _ServerProcess:
     def __exit__(self, *_: object) -> None:
         """Stop it and all that it forked: politely, then not."""
         try:
+            self.wake()
             with suppress(_ServerLost):
                 self.send(do="stop", grace_s=self._grace_s)
             self._control.close()
@@ -549,8 +641,29 @@ class _ServerProcess:
                 self._process.wait(self._grace_s + 5)
         finally:
             self._process.kill()  # its children go with it
-            self._process.wait()
+            if (
+                self._process.wait() != 0
+            ):  # but not what these had started, which it would have ended
+                for one in family.marked(_MARK, self._mark):
+                    with suppress(psutil.Error):
+                        one.kill()
             self._progress.close()
+
+    def wake(self) -> None:
+        """Have it go on if somebody has stopped it."""
+        if self._process.poll() is None and family.is_stopped(self.pid):
+            self._process.send_signal(signal.SIGCONT)
+
+    def speaks(self) -> bool:
+        """Whether it has said something that was not listened to yet, or has ended."""
+        return self._control.poll()
+
+    def give_up(self, waited_s: float) -> _ServerLost:
+        """End it; what to raise then."""
+        self._process.kill()
+        self._process.wait()
+        what = f"the fork server did not answer for {waited_s:.0f} s and was ended"
+        return _ServerLost(what, silent=True)
 
     def send(self, **message: Any) -> None:
         try:
@@ -587,6 +700,9 @@ class _ServerProcess:
         self._unread = unread[-_LONGEST_LINE:]
         return [report for line in lines if (report := _progress_report(line)) is not None]
 
+
+_MARK = "LEAKBOARD_SERVER"
+"""In the environment of the server and of all that descends from it, to be found by when it can end them no longer."""
 
 _LONGEST_LINE = 4096  # of a pipe whose writes are whole up to here
 

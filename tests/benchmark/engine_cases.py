@@ -102,6 +102,14 @@ def answers(node, inputs, context):
     return eval(node.spec["outcome"], {"Outcome": Outcome, "np": np})
 
 
+def nests(node, inputs, context):
+    """A value within a list within a list …"""
+    nest = 1
+    for _ in range(node.spec["depth"]):
+        nest = [nest]
+    return Outcome(values={"nest": nest})
+
+
 def segfault(node, inputs, context):
     ctypes.string_at(0)
 
@@ -173,6 +181,123 @@ def leaves_a_process(node, inputs, context):
     """Starts a process that would outlive it."""
     child = subprocess.Popen(["sleep", "60"])
     return Outcome(values={"pid": child.pid})
+
+
+LEAVES = """
+import os, sys, time
+if os.fork() == 0:
+    os.setsid()
+    if os.fork() == 0:
+        block = bytearray(int(sys.argv[1]) * 2**20)
+        open(sys.argv[2], "w").write(str(os.getpid()))
+        time.sleep(30)
+    os._exit(0)
+"""
+
+
+def _leaves(context, memory_mb=1):
+    """Starts a process that leaves group, session and parent; its id once it runs."""
+    said = context["scratch"] / "pid"
+    subprocess.run([sys.executable, "-c", LEAVES, str(memory_mb), str(said)], check=True)
+    while not (said.exists() and said.read_text()):
+        time.sleep(0.01)
+    return int(said.read_text())
+
+
+def leaves_a_grandchild(node, inputs, context):
+    pid = _leaves(context)
+    if "said" in node.spec:
+        with open(node.spec["said"], "w") as file:
+            file.write(str(pid))
+    time.sleep(node.spec.get("seconds", 0))
+    return Outcome(values={"pid": pid})
+
+
+def forks_a_grandchild(node, inputs, context):
+    """As above, by fork alone, and without anybody who adopts it but the server."""
+    ctypes.CDLL(None).prctl(36, 0, 0, 0, 0)
+    read, write = os.pipe()
+    if os.fork() == 0:
+        os.setsid()
+        if (pid := os.fork()) == 0:
+            time.sleep(30)
+        os.write(write, str(pid).encode())
+        os._exit(0)
+    return Outcome(values={"pid": int(os.read(read, 20))})
+
+
+def leaves_its_group(node, inputs, context):
+    """Joins the group of the fork server, does not mind SIGTERM, and answers in the end."""
+    os.setpgid(0, os.getpgid(os.getppid()))
+    stubborn_for(node.spec["seconds"])
+    return Outcome()
+
+
+def stubborn_for(seconds):
+    import faulthandler
+
+    faulthandler.unregister(signal.SIGTERM)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    until = time.monotonic() + seconds
+    while time.monotonic() < until:
+        time.sleep(0.05)
+
+
+def children_hog(node, inputs, context):
+    """Each of its descendants is within the limit."""
+    for _ in range(node.spec["n"]):
+        _leaves(context | {"scratch": _folder(context)}, 100)
+    time.sleep(20)
+
+
+def _folder(context):
+    folder = context["scratch"] / str(time.monotonic_ns())
+    folder.mkdir()
+    return folder
+
+
+def children_share(node, inputs, context):
+    """Its children see what it has, and have next to nothing of their own."""
+    block = np.ones(node.spec["mb"] * 2**17)
+    pids = []
+    for _ in range(4):
+        if (pid := os.fork()) == 0:
+            time.sleep(1)
+            os._exit(0)
+        pids.append(pid)
+    for pid in pids:
+        os.waitpid(pid, 0)
+    return Outcome(values={"sum": float(block.sum())})
+
+
+def junk_on_the_pipe(node, inputs, context):
+    """Says all kinds of things where its progress is read."""
+    names = context["progress"].__code__.co_freevars
+    cells = dict(zip(names, context["progress"].__closure__, strict=True))
+    pipe, key = cells["descriptor"].cell_contents, node.key.encode()
+    for junk in [
+        b"[[],2,3]",
+        b"[" * 3000,
+        b'{"a":' * 600,
+        b"\xff\xfe\x00",
+        b"null",
+        b'["%s", NaN, "x"]' % key,
+        b'["%s", 1e999, "x"]' % key,
+        b'["%s", %s, "x"]' % (key, b"9" * 3000),
+        b'["%s", 0.5, ["x"]]' % key,
+        b'["%s", "0.5", "x"]' % key,
+        b'["%s", 0.5, "\\ud800"]' % key,
+        b'[{}, 0.5, "x"]',
+        b'["nobody", 0.5, "x"]',
+        b"",
+        b"\r\x00",
+    ]:
+        os.write(pipe, junk + b"\n")
+    for _ in range(40):
+        os.write(pipe, b"x" * 4000)  # one line, far longer than any buffer
+        time.sleep(0.002)
+    os.write(pipe, b"\n")
+    return Outcome()
 
 
 def marks(node, inputs, context):

@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from multiprocessing import Pipe
 from pathlib import Path
@@ -20,7 +22,7 @@ import psutil
 import pytest
 from engine_cases import node
 
-from benchmark.engines import EngineError, Event, forkserver
+from benchmark.engines import EngineError, Event, forkserver, local
 from benchmark.engines.confine import isolation
 from benchmark.engines.local import LocalEngine
 from benchmark.store import Store, StoreLocked
@@ -247,6 +249,158 @@ def test_no_process_is_left(cases):
     assert _has_ended(cases["where"].values["server"])
     assert _has_ended(cases["leaves a process"].values["pid"])
     assert cases["leaves a process"].status == "ok"
+
+
+LINUX = pytest.mark.skipif(sys.platform != "linux", reason="subreapers are Linux's")
+
+
+@LINUX
+def test_what_left_its_group_session_and_parents_ends_with_its_node(tmp_path):
+    leavers = [node("leaves_a_grandchild"), node("forks_a_grandchild")]
+    store = run(tmp_path, leavers, jobs=1)
+    for leaver in leavers:
+        assert store.read(leaver.key).status == "ok"
+        assert _has_ended(store.read(leaver.key).values["pid"])
+
+
+@LINUX
+def test_what_left_its_group_ends_although_the_server_was_killed(tmp_path):
+    def listen(event):
+        if event.kind == "started":
+            while not (said.exists() and said.read_text()):
+                time.sleep(0.01)
+            (server,) = psutil.Process().children()
+            server.kill()
+
+    (tmp_path / "said").mkdir()
+    said = tmp_path / "said" / "pid"
+    leaver = node("leaves_a_grandchild", seconds=30, may_write=True, said=str(said))
+    store = run(tmp_path / "run", [leaver], on_event=listen)
+    assert store.read(leaver.key).status == "crashed"
+    assert _has_ended(int(said.read_text()))
+
+
+# ---------------------------------------------------------------- limits that nobody gets around
+
+
+def test_a_node_that_leaves_its_group_ends_at_its_limit(tmp_path):
+    leaver = node("leaves_its_group", time_s=0.6, seconds=30)
+    record = run(tmp_path, [leaver]).read(leaver.key)
+    assert record.status == "timeout"
+    assert 1.1 <= record.duration_s < 3
+
+
+def test_what_a_node_says_after_its_limit_does_not_count(tmp_path):
+    late = node("leaves_its_group", time_s=0.5, seconds=0.8)
+    record = run(tmp_path, [late], grace_s=20).read(late.key)
+    assert record.status == "timeout"
+    assert record.duration_s < 5
+
+
+@LINUX
+def test_the_memory_of_all_descendants_counts(tmp_path):
+    hog, fits = (
+        node("children_hog", n=5, memory_mb=300),
+        node("children_share", mb=200, memory_mb=300),
+    )
+    store = run(tmp_path, [hog, fits])
+    assert store.read(hog.key).status == "out of memory"
+    assert "stopped when it used" in store.read(hog.key).reason
+    assert store.read(hog.key).peak_memory_mb > 300
+    assert store.read(fits.key).status == "ok", "what five share is not there five times"
+
+
+def test_a_server_that_is_stopped_is_told_to_go_on_and_limits_hold(tmp_path):
+    def listen(event):
+        if event.kind == "started" and event.node is nodes[0]:
+            (server,) = psutil.Process().children()
+            server.send_signal(signal.SIGSTOP)
+
+    nodes = [node("stubborn", time_s=0.6), *(node("numbers", name=str(i)) for i in range(3))]
+    store = run(tmp_path, [*nodes, _waiting_for(nodes[0])], jobs=1, on_event=listen)
+    stopped = store.read(nodes[0].key)
+    assert stopped.status == "timeout"
+    assert stopped.duration_s < 4
+    assert [store.read(n.key).status for n in nodes[1:]] == ["ok"] * 3
+
+
+def _waiting_for(first):
+    """A long node that needs it, so that it is handed out before the others."""
+    return node("numbers", name="long", needs=[first], time_s=1000)
+
+
+@pytest.mark.parametrize("begun", [True, False])
+def test_a_server_that_does_not_answer_is_replaced(tmp_path, monkeypatch, begun):
+    """As if it were stopped for good, while a node runs beyond its limit, or before it has forked one."""
+
+    def stop():
+        if stops:
+            stops.pop()
+            (server,) = psutil.Process().children()
+            server.send_signal(signal.SIGSTOP)
+
+    def listen(event):
+        if event.node is first and event.kind == ("started" if begun else "finished"):
+            stop()
+
+    stops = [1]
+    monkeypatch.setattr(local, "_SILENCE_S", 1.5)
+    monkeypatch.setattr(local._ServerProcess, "wake", lambda self: None)
+    first = node("stubborn", time_s=0.6) if begun else node("numbers", name="first")
+    nodes = [first, *(node("numbers", name=str(i)) for i in range(3))]
+    store = run(tmp_path, [*nodes, _waiting_for(first)], jobs=1, on_event=listen)
+    assert store.read(first.key).status == ("timeout" if begun else "ok")
+    assert [store.read(n.key).status for n in nodes[1:]] == ["ok"] * 3
+
+
+# ---------------------------------------------------------------- folders that vanish, and junk
+
+
+def test_junk_on_the_pipe_of_progress_ends_nothing(tmp_path):
+    events = []
+    nodes = [node("junk_on_the_pipe"), node("progresses")]
+    store = run(tmp_path, nodes, on_event=events.append, jobs=1)
+    assert [store.read(n.key).status for n in nodes] == ["ok", "ok"]
+    said = [e.message for e in events if e.kind == "progress" and e.node is nodes[0]]
+    assert said == ["?"]  # the one line that was well-formed, its surrogate replaced
+    assert [e.fraction for e in events if e.kind == "progress" and e.node is nodes[1]][-1] == 1
+
+
+def test_an_answer_nested_too_deeply_is_a_failure_of_its_node(tmp_path):
+    wanted = {40: "ok", 60: "failed", 400: "failed", 5000: "failed"}
+    nodes = {depth: node("nests", depth=depth) for depth in wanted}
+    store = run(tmp_path, list(nodes.values()))
+    assert {depth: store.read(n.key).status for depth, n in nodes.items()} == wanted
+
+
+@pytest.mark.parametrize("what", ["what is set aside", "scratch"])
+@pytest.mark.parametrize("times", [1, 2])
+def test_a_node_whose_folders_were_removed_runs_once_more(tmp_path, monkeypatch, what, times):
+    """As by a cleaner of temporary files, after its process has begun and before it has answered."""
+
+    def listen(event):
+        if event.kind == "progress" and event.fraction == 0.5 and len(removals) < times:
+            removals.append(event.node)
+            for folder in [root / "tmp"] if what != "scratch" else temporary.iterdir():
+                shutil.rmtree(folder)
+
+    root, temporary, removals = tmp_path / "run", tmp_path / "temporary", []
+    temporary.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(temporary))
+    kept = "Outcome(values={'own': 2}, arrays={'numbers': {'x': np.ones(3)}})"
+    nodes = [node("progresses", kept=kept), node("numbers")]
+    store = run(root, nodes, jobs=1, on_event=listen)
+    record = store.read(nodes[0].key)
+    assert removals == nodes[:1] * times
+    assert store.read(nodes[1].key).status == "ok"
+    if times == 1:
+        assert record.status == "ok"
+        assert record.values == {"own": 2}
+        assert np.array_equal(store.arrays(record.key, "numbers")["x"], np.ones(3))
+    else:
+        assert record.status == "crashed"
+        assert "was removed while it ran, twice" in record.reason
+    assert not list(temporary.iterdir())
 
 
 # ---------------------------------------------------------------- running what is missing
